@@ -1,0 +1,265 @@
+"""The configuration file as values: who the tenants and users are, which tools exist, how the server is reached.
+
+One TOML file that a person can read. `load` takes its text, so that this module reads no file; everything that
+contradicts itself is refused here, with the key and the reason, before anything starts.
+"""
+
+import re
+import tomllib
+from enum import Enum
+from ipaddress import ip_address
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tenantry.policy import Directory, Tenant, User
+from tenantry.web import Sites
+
+# RFC 6749 section 3.3: %x21 / %x23-5B / %x5D-7E
+ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+# MCP 2026-07-28, tools, tool names
+ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class ConfigError(Exception):
+    """A configuration that can't be served; `reasons` holds one `key: reason` each."""
+
+    def __init__(self, source: str, reasons: list[str]) -> None:
+        super().__init__("\n".join(f"{source}: {reason}" for reason in reasons))
+        self.reasons = reasons
+
+
+class Mode(Enum):
+    """What the MCP endpoint offers at its one URL."""
+
+    SESSIONFUL = "sessionful"
+    STATELESS = "stateless"
+    DUAL = "dual"
+
+    @property
+    def modern(self) -> bool:
+        """Whether requests with per-request metadata (2026-07-28) are served."""
+        return self is not Mode.SESSIONFUL
+
+    @property
+    def sessions(self) -> bool:
+        """Whether a legacy client gets an MCP session."""
+        return self is not Mode.STATELESS
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Lifetimes(_Section):
+    """How long things are valid, all in seconds."""
+
+    access_token_s: Annotated[int, Field(ge=60, le=3600)] = 600
+    authorization_code_s: Annotated[int, Field(ge=10, le=600)] = 60
+    refresh_idle_s: Annotated[int, Field(ge=60)] = 14 * 86_400
+    refresh_absolute_s: Annotated[int, Field(ge=60)] = 90 * 86_400
+    # Many processes of one client refresh the same token at once; less than a minute was seen to log people out.
+    refresh_grace_s: Annotated[int, Field(ge=0, le=300)] = 120
+    login_session_s: Annotated[int, Field(ge=60)] = 8 * 3600
+    mcp_session_idle_s: Annotated[int, Field(ge=1)] = 24 * 3600
+
+
+class Limits(_Section):
+    """Bounds on what clients may make the server hold or do."""
+
+    body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    sessions_per_tenant: Annotated[int, Field(ge=1)] = 1000
+    registrations_per_minute: Annotated[int, Field(ge=1)] = 120
+    failed_logins: Annotated[int, Field(ge=1)] = 5
+    failed_logins_window_s: Annotated[int, Field(ge=1)] = 60
+    tool_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    audit_queue: Annotated[int, Field(ge=1)] = 4096
+
+
+class ToolSection(_Section):
+    """What a token must hold for one tool."""
+
+    scopes: tuple[ScopeName, ...]
+
+
+class TenantSection(_Section):
+    """One tenant: the boundary of isolation."""
+
+    title: str = ""
+    tools: tuple[ToolName, ...] = ()
+
+
+class UserSection(_Section):
+    """One person: where they belong and the most that may be granted to them."""
+
+    tenant: Name
+    scopes: tuple[ScopeName, ...]
+    password_hash: Annotated[str, Field(pattern=r"^\$argon2id\$")]
+
+
+class Config(_Section):
+    """The whole file."""
+
+    public_url: str = ""
+    """Where clients reach the server; empty until `at` says so, for a server on this machine."""
+    mode: Mode = Mode.DUAL
+    allowed_hosts: tuple[str, ...] = ()
+    tool_modules: tuple[str, ...] = ()
+    scopes: dict[ScopeName, str] = {}
+    tools: dict[ToolName, ToolSection] = {}
+    tenants: dict[Name, TenantSection] = {}
+    users: dict[Name, UserSection] = {}
+    lifetimes: Lifetimes = Lifetimes()
+    limits: Limits = Limits()
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _mode_by_name(cls, value: object) -> object:
+        return Mode(value) if value in [mode.value for mode in Mode] else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, url: str) -> str:
+        return check_public_url(url) if url else url
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        problems = [
+            *(
+                f"tools.{tool}.scopes: {scope!r} is not described under [scopes]"
+                for tool, section in self.tools.items()
+                for scope in section.scopes
+                if scope not in self.scopes
+            ),
+            *(
+                f"tenants.{tenant}.tools: there is no [tools.{tool}]"
+                for tenant, section in self.tenants.items()
+                for tool in section.tools
+                if tool not in self.tools
+            ),
+            *(
+                f"users.{user}.tenant: there is no [tenants.{section.tenant}]"
+                for user, section in self.users.items()
+                if section.tenant not in self.tenants
+            ),
+            *(
+                f"users.{user}.scopes: {scope!r} is not described under [scopes]"
+                for user, section in self.users.items()
+                for scope in section.scopes
+                if scope not in self.scopes
+            ),
+        ]
+        if problems:
+            raise _Problems(problems)
+        return self
+
+    def at(self, public_url: str) -> Self:
+        """The same configuration, reached at another URL; raises ValueError as `check_public_url` does."""
+        return self.model_copy(update={"public_url": check_public_url(public_url)})
+
+    @property
+    def issuer(self) -> str:
+        """The authorization server's identifier (RFC 8414 section 2)."""
+        return self.public_url
+
+    @property
+    def resource(self) -> str:
+        """The MCP endpoint's identifier: the only audience of its access tokens (RFC 8707, RFC 9728)."""
+        return f"{self.public_url}/mcp"
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach the server over https."""
+        return self.public_url.startswith("https://")
+
+    def sites(self, *, bound_port: int, bound_to_loopback: bool) -> Sites:
+        """Say by which Host and Origin the server may be addressed.
+
+        On loopback every spelling of this machine counts; elsewhere only what the file names.
+        """
+        urls = [self.public_url, *(f"http://{host}" for host in self.allowed_hosts)]
+        if bound_to_loopback:
+            urls += [f"http://{name}:{bound_port}" for name in _LOOPBACK_NAMES]
+        return Sites.of(*urls)
+
+    def directory(self) -> Directory:
+        """Build what `policy.decide` looks things up in."""
+        return Directory(
+            tool_scopes={name: frozenset(tool.scopes) for name, tool in self.tools.items()},
+            tenants={name: Tenant(tools=frozenset(tenant.tools)) for name, tenant in self.tenants.items()},
+            users={name: User(tenant=user.tenant, scopes=frozenset(user.scopes)) for name, user in self.users.items()},
+        )
+
+
+class _Problems(ValueError):
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def check_public_url(url: str) -> str:
+    """Give `url` back, or raise ValueError where it can't be an issuer (RFC 8414 section 2).
+
+    https, no path, query or fragment; http only for loopback, our documented exception for a machine of one's own.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or url != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("give scheme, host and port only, as in https://mcp.example.com")
+    if "@" in parts.netloc or parts.netloc != parts.netloc.lower():
+        raise ValueError("give the host in lower case, without a user name")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("http is for localhost only; everywhere else the URL must be https")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address literal means this machine itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def load(text: str, *, source: str) -> Config:
+    """Read a configuration from TOML text; `source` names it in errors.
+
+    Raises `ConfigError` with every contradiction found, each with its key.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(source, [f"not valid TOML: {error}"]) from None
+    return build(document, source=source)
+
+
+def build(document: dict[str, object], *, source: str) -> Config:
+    """Build a configuration from a parsed document; raises as `load` does."""
+    try:
+        return Config.model_validate(_tuples(document))
+    except ValidationError as error:
+        raise ConfigError(source, _reasons(error)) from None
+
+
+def _tuples(value: object) -> object:
+    # TOML has arrays only; the model holds tuples, because a configuration does not change.
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _reasons(error: ValidationError) -> list[str]:
+    reasons: list[str] = []
+    for problem in error.errors():
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, _Problems):
+            reasons += cause.problems
+            continue
+        key = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        message = re.sub(r"^Value error, ", "", problem["msg"])
+        reasons.append(f"{key}: {message}")
+    return reasons

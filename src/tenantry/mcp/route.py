@@ -1,0 +1,162 @@
+"""From the headers and the message of one POST to what it is: a ladder of checks, the first failure wins.
+
+The era is decided for each request by itself: a request with per-request metadata is modern, whatever its method
+is called (MCP 2026-07-28, versioning, backward compatibility).
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+from tenantry.jsonrpc import Code, Id, Message, Notification, Object, RemoteProtocolError, Request, Response
+from tenantry.mcp import revisions
+from tenantry.mcp.revisions import Era, Revision
+from tenantry.web import Headers
+
+PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
+CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+
+# Whose `Mcp-Name` mirrors which parameter (MCP 2026-07-28, Streamable HTTP, standard request headers).
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_SENTINEL = ("=?base64?", "?=")
+
+_STATUS: dict[Era, dict[Code, int]] = {
+    Era.MODERN: {Code.METHOD_NOT_FOUND: 404, Code.INTERNAL_ERROR: 500},
+    # A legacy client reads a JSON-RPC error from a 200; only what is no message at all is a bad request.
+    Era.LEGACY: {
+        Code.METHOD_NOT_FOUND: 200,
+        Code.INVALID_PARAMS: 200,
+        Code.INTERNAL_ERROR: 200,
+    },
+}
+
+
+def status_of(error: RemoteProtocolError, era: Era) -> int:
+    """The HTTP status that goes with a JSON-RPC error: 400 unless the era says otherwise."""
+    return error.http_status or _STATUS[era].get(error.code, 400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modern:
+    """A request that carries its own metadata."""
+
+    revision: Revision
+    message: Request | Notification
+    client_capabilities: Object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legacy:
+    """A message of a client that did, or does now, the `initialize` handshake."""
+
+    message: Message
+    header_revision: Revision | None
+
+
+Route = Modern | Legacy
+
+
+def era_of(headers: Headers, message: Message, *, modern_served: bool) -> Era:
+    """Tell the era by header or metadata; where only legacy is served, all is legacy."""
+    version = headers.get("mcp-protocol-version")
+    if not modern_served:
+        return Era.LEGACY
+    if version is not None and version not in revisions.LEGACY:
+        return Era.MODERN
+    meta = {} if isinstance(message, Response) else message.params.get("_meta")
+    return Era.MODERN if isinstance(meta, dict) and PROTOCOL_VERSION in meta else Era.LEGACY
+
+
+def classify(headers: Headers, message: Message, *, modern_served: bool) -> Route:
+    """Give the route of one message.
+
+    Raises `RemoteProtocolError` with the first rung that fails.
+    """
+    if era_of(headers, message, modern_served=modern_served) is Era.LEGACY:
+        return _legacy(headers, message)
+    if isinstance(message, Response):
+        raise RemoteProtocolError(Code.INVALID_REQUEST, "Invalid Request: this revision has no client responses")
+    if isinstance(message, Notification):
+        return Modern(revision=next(iter(revisions.MODERN.values())), message=message, client_capabilities={})
+    return _modern(headers, message)
+
+
+def _legacy(headers: Headers, message: Message) -> Legacy:
+    version = headers.get("mcp-protocol-version")
+    if version is not None and version not in revisions.LEGACY:
+        # No code of the modern era: a client that speaks both must fall back on this (2025-11-25, transports).
+        raise RemoteProtocolError(
+            Code.INVALID_REQUEST,
+            f"Bad Request: unsupported protocol version; supported: {', '.join(revisions.LEGACY)}",
+            id=message.id if isinstance(message, Request) else None,
+            http_status=400,
+        )
+    return Legacy(message=message, header_revision=None if version is None else revisions.LEGACY[version])
+
+
+def _modern(headers: Headers, message: Request) -> Modern:
+    requested, capabilities = _metadata(message)
+    _check_headers(headers, message, requested)
+    revision = revisions.MODERN.get(requested)
+    if revision is None:
+        raise RemoteProtocolError(
+            Code.UNSUPPORTED_VERSION,
+            "Unsupported protocol version",
+            id=message.id,
+            data={"supported": revisions.supported(modern=True), "requested": requested},
+        )
+    return Modern(revision=revision, message=message, client_capabilities=capabilities)
+
+
+def _metadata(message: Request) -> tuple[str, Object]:
+    meta = message.params.get("_meta")
+    version = meta.get(PROTOCOL_VERSION) if isinstance(meta, dict) else None
+    capabilities = meta.get(CLIENT_CAPABILITIES) if isinstance(meta, dict) else None
+    if not isinstance(version, str):
+        raise RemoteProtocolError(
+            Code.INVALID_PARAMS, f"Invalid params: _meta needs {PROTOCOL_VERSION}", id=message.id, http_status=400
+        )
+    if not isinstance(capabilities, dict):
+        raise RemoteProtocolError(
+            Code.INVALID_PARAMS, f"Invalid params: _meta needs {CLIENT_CAPABILITIES}", id=message.id, http_status=400
+        )
+    return version, capabilities
+
+
+def _check_headers(headers: Headers, message: Request, requested: str) -> None:
+    _must_match(headers.get("mcp-protocol-version"), requested, "MCP-Protocol-Version", message.id)
+    _must_match(headers.get("mcp-method"), message.method, "Mcp-Method", message.id)
+    field = _NAMED.get(message.method)
+    if field is not None:
+        _check_name(headers.get("mcp-name"), message.params.get(field), message.id)
+
+
+def _check_name(header: str | None, value: object, id_: Id) -> None:
+    if header is None and not isinstance(value, str):
+        return  # the parameter itself is missing or wrong: the method's own check says so
+    sent = None if header is None else decode_header_value(header)
+    _must_match(sent, value, "Mcp-Name", id_)
+
+
+def _must_match(header: str | None, value: object, name: str, id_: Id) -> None:
+    if header is None:
+        raise RemoteProtocolError(Code.HEADER_MISMATCH, f"Header mismatch: {name} is missing or malformed", id=id_)
+    if header != value:
+        raise RemoteProtocolError(
+            Code.HEADER_MISMATCH, f"Header mismatch: {name} differs from the request's body", id=id_
+        )
+
+
+def decode_header_value(text: str) -> str | None:
+    """Undo the base64 form of a mirrored value (MCP 2026-07-28, Streamable HTTP, value encoding).
+
+    None where the value is malformed: bytes outside printable ASCII, or a base64 form that holds no UTF-8.
+    """
+    text = text.strip(" \t")
+    start, end = _SENTINEL
+    if text.startswith(start) and text.endswith(end) and len(text) >= len(start) + len(end):
+        try:
+            return base64.b64decode(text[len(start) : -len(end)], validate=True).decode()
+        except (binascii.Error, ValueError):
+            return None
+    return text if text.isascii() and (text.isprintable() or "\t" in text) else None

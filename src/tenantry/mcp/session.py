@@ -1,0 +1,80 @@
+"""The MCP session of a legacy client: its states, what moves it, and what it belongs to.
+
+MCP 2025-11-25, lifecycle and transports, session management. A session never authenticates anybody: each request
+does that by its access token, and the session must then be one of the same tenant, subject and client.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tenantry.identity import Principal
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    INITIALIZING = "initializing"
+    OPEN = "open"
+    ENDED = "ended"
+
+
+class Event(Enum):
+    """What happens to a session."""
+
+    INITIALIZED = "initialized"
+    """The client sent `notifications/initialized`."""
+    REQUEST = "request"
+    DELETE = "delete"
+    EXPIRE = "expire"
+
+
+# A request before `notifications/initialized` is served: clients send both side by side, and the texts bind the
+# client here, not the server.
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.INITIALIZING: {
+        Event.INITIALIZED: State.OPEN,
+        Event.REQUEST: State.INITIALIZING,
+        Event.DELETE: State.ENDED,
+        Event.EXPIRE: State.ENDED,
+    },
+    State.OPEN: {
+        Event.INITIALIZED: State.OPEN,
+        Event.REQUEST: State.OPEN,
+        Event.DELETE: State.ENDED,
+        Event.EXPIRE: State.ENDED,
+    },
+    State.ENDED: {},
+}
+
+
+class LocalProtocolError(Exception):
+    """We drove a state machine in a way that its table does not have: a fault of ours."""
+
+
+def step(state: State, event: Event) -> State:
+    """Give the state that `event` leads to; raises `LocalProtocolError` where the table has none."""
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise LocalProtocolError(f"a session that is {state.value} can't {event.value}") from None
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """One session as it lives in memory; the store keeps the same fields."""
+
+    digest: bytes
+    """SHA-256 of the session id: the id itself is kept nowhere."""
+    binding: tuple[str, str, str]
+    revision: str
+    state: State
+    last_seen: int
+    """Seconds since the epoch."""
+
+    def belongs_to(self, principal: Principal) -> bool:
+        """Whether `principal` is the tenant, subject and client that opened it."""
+        return self.binding == principal.binding
+
+    def idle(self, now: float, *, limit_s: int) -> bool:
+        """Whether nothing was heard of it for `limit_s` seconds."""
+        return now - self.last_seen > limit_s
