@@ -1,0 +1,147 @@
+"""The audit record: what is kept of a call, and the exact bytes that stand for it.
+
+A record is a flat JSON object. Its canonical bytes (keys sorted, no white space, UTF-8) are what is stored and,
+later, hashed; its sequence number is its place in the log and no part of the bytes. Arguments, passwords, codes
+and tokens are never in it: arguments are there as a digest and a size.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+# Names and ids come from clients: a record must not grow with what they send.
+MAX_TEXT = 256
+
+
+class Kind(Enum):
+    """What happened."""
+
+    TOOL_CALL = "tool_call"
+    TOOL_DENIED = "tool_denied"
+    LOGIN = "login"
+    LOGIN_FAILED = "login_failed"
+    CLIENT_REGISTERED = "client_registered"
+    CONSENT_GRANTED = "consent_granted"
+    CONSENT_DENIED = "consent_denied"
+    TOKEN_ISSUED = "token_issued"  # noqa: S105
+    TOKEN_REFRESHED = "token_refreshed"  # noqa: S105
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105
+    CODE_REUSED = "code_reused"
+    REFRESH_REUSED = "refresh_reused"
+    SESSION_REFUSED = "session_refused"
+
+
+class Outcome(Enum):
+    """How a call ended."""
+
+    SUCCEEDED = "succeeded"
+    TOOL_ERROR = "tool_error"
+    INVALID_ARGUMENTS = "invalid_arguments"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    DENIED = "denied"
+
+
+# Field name -> types; None may always be left out. A record with another field, or without a required one, is
+# malformed: `check` says so.
+_REQUIRED: dict[str, tuple[type, ...]] = {"kind": (str,), "time": (int,)}
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "tenant": (str,),
+    "subject": (str,),
+    "client": (str,),
+    "family": (str,),
+    "scope": (str,),
+    "tool": (str,),
+    "arguments_sha256": (str,),
+    "arguments_bytes": (int,),
+    "decision": (str,),
+    "reason": (str,),
+    "outcome": (str,),
+    "duration_us": (int,),
+    "jsonrpc_id": (int, str),
+    "session": (str,),
+    "era": (str,),
+    "revision": (str,),
+    "mode": (str,),
+    "peer": (str,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsDigest:
+    """What is kept of a call's arguments: SHA-256 over their canonical JSON, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+    @classmethod
+    def of(cls, arguments: object) -> "ArgumentsDigest":
+        """Digest any JSON value."""
+        encoded = canonical(arguments)
+        return cls(hashlib.sha256(encoded).hexdigest(), len(encoded))
+
+
+def canonical(value: object) -> bytes:
+    """Write a JSON value in its one canonical form."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
+    """Build the canonical bytes of a record.
+
+    `time_us` is microseconds since the epoch. Fields that are None are left out, enums stand as their value, and
+    text is cut at `MAX_TEXT` characters. Raises ValueError for a field that no record has or of the wrong type.
+    """
+    record: dict[str, Any] = {"kind": kind.value, "time": time_us}
+    for name, value in fields.items():
+        plain = value.value if isinstance(value, Enum) else value
+        if plain is not None:
+            record[name] = _cut(plain) if isinstance(plain, str) else plain
+    problem = check(record)
+    if problem is not None:
+        raise ValueError(problem)
+    return canonical(record)
+
+
+def _cut(text: str) -> str:
+    # A lone surrogate can't be written as UTF-8; JSON from clients is refused with one, so this is the last net.
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def check(record: object) -> str | None:
+    """Say what is wrong with a decoded record, or None if it is well-formed."""
+    if not isinstance(record, dict):
+        return "not an object"
+    for name in _REQUIRED:
+        if name not in record:
+            return f"{name} is missing"
+    for name, value in record.items():
+        types = _REQUIRED.get(name) or _OPTIONAL.get(name)
+        if types is None:
+            return f"{name} is no field of a record"
+        if not isinstance(value, types) or isinstance(value, bool):
+            return f"{name} has the wrong type"
+    if record["kind"] not in {kind.value for kind in Kind}:
+        return "kind is unknown"
+    return None
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """Read a stored record back.
+
+    Raises ValueError where the bytes are no well-formed record in canonical form.
+    """
+    try:
+        record = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("not JSON") from None
+    problem = check(record)
+    if problem is None and canonical(record) != body:
+        problem = "not in canonical form"
+    if problem is not None:
+        raise ValueError(problem)
+    return dict(record)

@@ -1,0 +1,70 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.audit import record
+from tenantry.audit.record import ArgumentsDigest, Kind, Outcome
+
+
+def test_a_record_is_canonical_and_comes_back():
+    body = record.encode(Kind.TOOL_CALL, time_us=5, tenant="a", tool="echo", outcome=Outcome.SUCCEEDED, jsonrpc_id=0)
+
+    assert body == b'{"jsonrpc_id":0,"kind":"tool_call","outcome":"succeeded","tenant":"a","time":5,"tool":"echo"}'
+    assert record.decode(body)["jsonrpc_id"] == 0
+
+
+def test_a_field_that_is_none_is_left_out():
+    assert "session" not in record.decode(record.encode(Kind.LOGIN, time_us=1, session=None))
+
+
+def test_long_text_is_cut():
+    entry = record.decode(record.encode(Kind.TOOL_DENIED, time_us=1, tool="x" * 10_000))
+
+    assert len(entry["tool"]) == record.MAX_TEXT
+
+
+def test_control_characters_can_not_break_a_line():
+    assert b"\n" not in record.encode(Kind.TOOL_DENIED, time_us=1, tool="a\nb\x1b[31m\u202e")
+
+
+@pytest.mark.parametrize("fields", [{"password": "x"}, {"tenant": 5}, {"duration_us": True}, {"arguments_bytes": "1"}])
+def test_a_field_that_no_record_has_is_refused(fields):
+    with pytest.raises(ValueError, match=r"field|type"):
+        record.encode(Kind.LOGIN, time_us=1, **fields)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"kind":"tool_call"}',
+        b'{"kind":"tool_call","time":"1"}',
+        b'{"kind":"other","time":1}',
+        b'{"kind":"login","time":1,"x":1}',
+        b'{"time":1,"kind":"login"}',
+        b'{"kind":"login", "time":1}',
+        b'{"kind":"login","time":1}\n',
+        b"\xff",
+    ],
+)
+def test_what_is_no_record_in_canonical_form_is_refused(body):
+    with pytest.raises(ValueError, match=r"."):
+        record.decode(body)
+
+
+def test_arguments_are_kept_as_digest_and_size_whatever_their_order():
+    one = ArgumentsDigest.of({"a": 1, "b": "é"})
+
+    assert one == ArgumentsDigest.of({"b": "é", "a": 1})
+    assert one.size == len('{"a":1,"b":"é"}'.encode())
+
+
+@given(st.text())
+def test_any_text_can_stand_in_a_record(text):
+    body = record.encode(Kind.LOGIN_FAILED, time_us=1, subject=text)
+
+    assert record.canonical(json.loads(body)) == body
