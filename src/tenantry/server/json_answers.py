@@ -1,0 +1,67 @@
+"""How the endpoints for programs read forms and answer in JSON, errors included."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+
+import structlog
+
+from tenantry import web
+from tenantry.oauth.errors import OAuthError
+from tenantry.server.asgi import Exchange
+
+Handler = Callable[[Exchange], Awaitable[web.Response]]
+
+MAX_FORM = 16 * 1024
+METADATA_MAX_AGE_S = 300
+# RFC 6749 section 5.1; RFC 7591 section 3.2.1
+NEVER_STORED = {"cache-control": "no-store", "pragma": "no-cache"}
+FORM = "application/x-www-form-urlencoded"
+
+_log = structlog.get_logger()
+
+
+def json_answer(status: int, body: Mapping[str, object], headers: Mapping[str, str]) -> web.Response:
+    """An answer whose body is a JSON object."""
+    encoded = json.dumps(body, ensure_ascii=False).encode()
+    return web.Response(status=status, headers={"content-type": "application/json", **headers}, body=encoded)
+
+
+def document(body: Mapping[str, object]) -> Handler:
+    """A handler that always answers the same public document."""
+    answer = json_answer(200, body, {"cache-control": f"public, max-age={METADATA_MAX_AGE_S}"})
+
+    async def handler(_exchange: Exchange) -> web.Response:
+        return answer
+
+    return handler
+
+
+def answering_errors(handler: Handler) -> Handler:
+    """Answer what `handler` raises as RFC 6749 section 5.2 has it."""
+
+    @wraps(handler)
+    async def guarded(exchange: Exchange) -> web.Response:
+        try:
+            return await handler(exchange)
+        except web.HttpError as problem:
+            error = OAuthError("invalid_request", problem.message, status=problem.status)
+            headers = problem.headers
+        except OAuthError as refused:
+            error, headers = refused, {}
+        _log.info("refused", path=exchange.request.path, error=error.error, detail=error.detail)
+        if error.status == 401 and exchange.request.headers.get("authorization") is not None:
+            headers = {**headers, "www-authenticate": 'Basic realm="token endpoint"'}
+        return json_answer(error.status, error.body(), {**NEVER_STORED, **headers})
+
+    return guarded
+
+
+async def read_form(exchange: Exchange) -> dict[str, str]:
+    """Read a form body; raises `web.HttpError` for another type, too many bytes or a repeated parameter."""
+    web.require_content_type(exchange.request, FORM)
+    body = await exchange.read_body(limit=MAX_FORM)
+    try:
+        return web.parse_form(body.decode("ascii"))
+    except UnicodeDecodeError:
+        raise web.HttpError(400, "the form can't be decoded") from None

@@ -1,0 +1,128 @@
+"""The endpoints that programs talk to, and the resource server's question: who is calling.
+
+Metadata, keys and registration are answered here, what concerns tokens by `token_endpoint`.
+"""
+
+from collections.abc import Callable
+
+import structlog
+
+from tenantry import web
+from tenantry.audit import record
+from tenantry.audit.record import Kind
+from tenantry.config import Config
+from tenantry.identity import Principal
+from tenantry.oauth import access_token, bearer, clients, metadata
+from tenantry.oauth.errors import OAuthError
+from tenantry.policy import Directory
+from tenantry.server.asgi import Exchange
+from tenantry.server.audit_writer import Recorder
+from tenantry.server.json_answers import NEVER_STORED, Handler, answering_errors, document, json_answer
+from tenantry.server.keys import SigningKeys
+from tenantry.server.revocations import Revocations
+from tenantry.server.store import Store
+from tenantry.server.throttle import Throttle
+from tenantry.server.token_endpoint import TokenEndpoint
+
+PURGE_EVERY_S = 600
+
+_log = structlog.get_logger()
+
+
+class OAuthEndpoints:
+    """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        directory: Callable[[], Directory],
+        store: Store,
+        audit: Recorder,
+        keys: SigningKeys,
+        revocations: Revocations,
+        clock: Callable[[], float],
+        fresh: Callable[[], str],
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._audit = audit
+        self._keys = keys
+        self._clock = clock
+        self._fresh = fresh
+        self._tokens = TokenEndpoint(
+            config=config,
+            directory=directory,
+            store=store,
+            audit=audit,
+            keys=keys,
+            revocations=revocations,
+            clock=clock,
+            fresh=fresh,
+        )
+        self._registrations = Throttle(limit=config.limits.registrations_per_minute, window_s=60, clock=clock)
+        self._purge_due = 0.0
+
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        """Path -> method -> handler."""
+        config = self._config
+        server = metadata.authorization_server(issuer=config.issuer, scopes=config.scopes)
+        resource = metadata.protected_resource(resource=config.resource, issuer=config.issuer, scopes=config.scopes)
+        return {
+            metadata.AUTHORIZATION_SERVER_PATH: {"GET": document(server)},
+            metadata.protected_resource_path(config.resource): {"GET": document(resource)},
+            "/jwks": {"GET": document(self._keys.key_set())},
+            "/register": {"POST": answering_errors(self.register)},
+            "/token": {"POST": answering_errors(self._tokens.give)},
+            "/revoke": {"POST": answering_errors(self._tokens.revoke)},
+        }
+
+    async def register(self, exchange: Exchange) -> web.Response:
+        """Register a client (RFC 7591 section 3)."""
+        peer = exchange.request.peer
+        wait_s = self._registrations.wait_s(peer)
+        if wait_s:
+            message = "too many registrations from this address, try again later"
+            raise web.HttpError(429, message, headers={"retry-after": str(int(wait_s) + 1)})
+        self._registrations.count(peer)
+        web.require_content_type(exchange.request, "application/json")
+        body = await exchange.read_body(limit=clients.MAX_BODY)
+        registered = clients.register(body, known_scopes=self._config.scopes)
+        now = self._clock()
+        client_id = self._fresh()
+        await self._purge(now)
+        await self._store.add_client(client_id, registered, now=now)
+        entry = record.encode(Kind.CLIENT_REGISTERED, time_us=int(now * 1_000_000), client=client_id, peer=peer)
+        await self._audit.append(entry)
+        answer = {"client_id": client_id, "client_id_issued_at": int(now), **registered}
+        return json_answer(201, answer, NEVER_STORED)
+
+    async def _purge(self, now: float) -> None:
+        if now >= self._purge_due:
+            self._purge_due = now + PURGE_EVERY_S
+            await self._store.purge_oauth(now=now, family_s=self._config.lifetimes.refresh_absolute_s)
+
+
+def authenticate(
+    request: web.Request, *, keys: SigningKeys, revocations: Revocations, config: Config, now: float
+) -> Principal:
+    """Say who bears the request's access token; `now` in seconds since the epoch.
+
+    Raises `web.HttpError` with its challenge: 401 without an access token and, in the same words whether it is
+    expired, forged or revoked, with a bad one; 400 for a malformed request (RFC 6750 section 3.1).
+    """
+    try:
+        token = bearer.read(request)
+        principal = access_token.verify(
+            token, keys=keys.verification, issuer=config.issuer, audience=config.resource, now=now
+        )
+        if revocations.is_revoked(principal):
+            raise access_token.refusal("family revoked")
+    except bearer.NoToken:
+        challenge = bearer.challenge(config)
+        raise web.HttpError(401, "an access token is needed", headers={"www-authenticate": challenge}) from None
+    except OAuthError as error:
+        _log.debug("an access token was refused", error=error.error, detail=error.detail)
+        challenge = bearer.challenge(config, error=error)
+        raise web.HttpError(error.status, error.description, headers={"www-authenticate": challenge}) from None
+    return principal

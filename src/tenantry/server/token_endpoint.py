@@ -1,0 +1,199 @@
+"""The token and revocation endpoints.
+
+Each one loads, lets `oauth.token` decide, applies the decision in one transaction, records it, and answers, in
+this order: what was answered is durable and on record.
+"""
+
+from collections.abc import Callable, Mapping
+
+from tenantry import web
+from tenantry.audit import record
+from tenantry.audit.record import Kind
+from tenantry.config import Config
+from tenantry.oauth import access_token, token
+from tenantry.oauth.clients import Client
+from tenantry.oauth.errors import OAuthError
+from tenantry.policy import Directory
+from tenantry.server.asgi import Exchange
+from tenantry.server.audit_writer import Recorder
+from tenantry.server.json_answers import NEVER_STORED, json_answer, read_form
+from tenantry.server.keys import SigningKeys
+from tenantry.server.revocations import Revocations
+from tenantry.server.store import Store
+
+
+class TokenEndpoint:
+    """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        directory: Callable[[], Directory],
+        store: Store,
+        audit: Recorder,
+        keys: SigningKeys,
+        revocations: Revocations,
+        clock: Callable[[], float],
+        fresh: Callable[[], str],
+    ) -> None:
+        self._config = config
+        self._directory = directory
+        self._store = store
+        self._audit = audit
+        self._keys = keys
+        self._revocations = revocations
+        self._clock = clock
+        self._fresh = fresh
+        self._rules = token.RefreshRules(
+            idle_s=config.lifetimes.refresh_idle_s,
+            absolute_s=config.lifetimes.refresh_absolute_s,
+            grace_s=config.lifetimes.refresh_grace_s,
+        )
+
+    async def give(self, exchange: Exchange) -> web.Response:
+        """Redeem an authorization code or a refresh token (OAuth 2.1 section 3.2)."""
+        form = await read_form(exchange)
+        grant_type = token.required(form, "grant_type")
+        client = await self._client(form)
+        if grant_type == "authorization_code":
+            answer = await self._redeem(form, client, exchange.request.peer)
+        elif grant_type == "refresh_token":
+            answer = await self._refresh(form, exchange.request.peer)
+        else:
+            raise OAuthError("unsupported_grant_type", "grant_type must be authorization_code or refresh_token")
+        return json_answer(200, answer, NEVER_STORED)
+
+    async def revoke(self, exchange: Exchange) -> web.Response:
+        """Revoke the family of an access token or refresh token (RFC 7009 section 2.1).
+
+        200 for a token that is unknown or another client's: the answer is no oracle.
+        """
+        form = await read_form(exchange)
+        client = await self._client(form)
+        grant = await self._granted(token.required(form, "token"))
+        if grant is not None and grant.client_id == client.client_id:
+            await self._end_family(Kind.TOKEN_REVOKED, grant, exchange.request.peer)
+        return web.Response(status=200, headers=NEVER_STORED)
+
+    async def _client(self, form: Mapping[str, str]) -> Client:
+        client = await self._store.find_client(token.required(form, "client_id"))
+        if client is None:
+            raise OAuthError("invalid_client", "this client is not registered here, register again")
+        return client
+
+    async def _redeem(self, form: Mapping[str, str], client: Client, peer: str) -> dict[str, object]:
+        digest = token.digest(token.required(form, "code"))
+        grant = token.found(await self._store.find_code(digest))
+        now = self._clock()
+        grantable = self._directory().grantable(grant.tenant, grant.subject)
+        decision = token.redeem(form, grant, now=now, resource=self._config.resource, grantable=grantable)
+        refresh_token = self._fresh() if client.refreshes else None
+        refresh_digest = None if refresh_token is None else token.digest(refresh_token)
+        if isinstance(decision, token.Issue) and await self._store.redeem_code(
+            digest, refresh_digest=refresh_digest, now=now
+        ):
+            minted = self._mint(grant, decision.scopes, now=now, family_created_at=now)
+            await self._record(Kind.TOKEN_ISSUED, grant, peer, scopes=decision.scopes)
+            return self._answer(minted, decision.scopes, refresh_token)
+        await self._end_family(Kind.CODE_REUSED, grant, peer)
+        raise token.invalid_grant("code redeemed before")
+
+    async def _refresh(self, form: Mapping[str, str], peer: str) -> dict[str, object]:
+        presented = token.required(form, "refresh_token")
+        successor = token.successor(presented, secret=self._keys.refresh_secret)
+        grant, decision, now = await self._decide_refresh(form, presented)
+        while isinstance(decision, token.Rotate) and not await self._store.rotate_refresh_token(
+            token.digest(presented), successor_digest=token.digest(successor), now=now
+        ):
+            # Somebody was faster, so what was decided on has changed: rotated now, or revoked.
+            grant, decision, now = await self._decide_refresh(form, presented)
+        if isinstance(decision, token.Reuse):
+            await self._end_family(Kind.REFRESH_REUSED, grant, peer)
+            raise token.invalid_grant("rotated before, and the grace window is over")
+        minted = self._mint(grant, decision.scopes, now=now, family_created_at=grant.family_created_at)
+        await self._record(Kind.TOKEN_REFRESHED, grant, peer, scopes=decision.scopes)
+        return self._answer(minted, decision.scopes, successor)
+
+    async def _decide_refresh(
+        self, form: Mapping[str, str], presented: str
+    ) -> tuple[token.RefreshGrant, token.Issue | token.Rotate | token.Reuse, float]:
+        grant = token.found(await self._store.find_refresh_token(token.digest(presented)))
+        now = self._clock()
+        decision = token.refresh(
+            form,
+            grant,
+            now=now,
+            rules=self._rules,
+            resource=self._config.resource,
+            grantable=self._directory().grantable(grant.tenant, grant.subject),
+        )
+        return grant, decision, now
+
+    def _mint(
+        self, grant: token.Grant, scopes: tuple[str, ...], *, now: float, family_created_at: float
+    ) -> tuple[str, int]:
+        lifetime_s = token.access_token_lifetime(
+            now=now,
+            lifetime_s=self._config.lifetimes.access_token_s,
+            family_created_at=family_created_at,
+            absolute_s=self._rules.absolute_s,
+        )
+        claims = access_token.Claims(
+            issuer=self._config.issuer,
+            audience=self._config.resource,
+            subject=grant.subject,
+            tenant=grant.tenant,
+            client_id=grant.client_id,
+            scopes=scopes,
+            token_id=self._fresh(),
+            family_id=grant.family_id,
+            issued_at=int(now),
+            expires_at=int(now) + lifetime_s,
+        )
+        return access_token.mint(claims, self._keys.signing), lifetime_s
+
+    def _answer(self, minted: tuple[str, int], scopes: tuple[str, ...], refresh_token: str | None) -> dict[str, object]:
+        encoded, lifetime_s = minted
+        return token.response(access_token=encoded, expires_in=lifetime_s, scopes=scopes, refresh_token=refresh_token)
+
+    async def _granted(self, presented: str) -> token.Grant | None:
+        refresh = await self._store.find_refresh_token(token.digest(presented))
+        if refresh is not None:
+            return refresh
+        try:
+            principal = access_token.verify(
+                presented,
+                keys=self._keys.verification,
+                issuer=self._config.issuer,
+                audience=self._config.resource,
+                now=self._clock(),
+            )
+        except OAuthError:
+            return None
+        return token.Grant(
+            family_id=principal.family_id,
+            client_id=principal.client_id,
+            tenant=principal.tenant,
+            subject=principal.subject,
+            scopes=tuple(sorted(principal.scopes)),
+        )
+
+    async def _end_family(self, kind: Kind, grant: token.Grant, peer: str) -> None:
+        now = self._clock()
+        await self._store.revoke_family(grant.family_id, now=now)
+        self._revocations.revoke(grant.family_id, now=now)
+        await self._record(kind, grant, peer)
+
+    async def _record(self, kind: Kind, grant: token.Grant, peer: str, *, scopes: tuple[str, ...] = ()) -> None:
+        entry = record.encode(
+            kind,
+            time_us=int(self._clock() * 1_000_000),
+            tenant=grant.tenant,
+            subject=grant.subject,
+            client=grant.client_id,
+            family=grant.family_id,
+            scope=" ".join(scopes) or None,
+            peer=peer,
+        )
+        await self._audit.append(entry)
