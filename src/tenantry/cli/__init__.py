@@ -1,0 +1,22 @@
+"""The command line: one `App`, one module a command."""
+
+import sys
+
+from cyclopts import App
+
+from tenantry.cli.audit import audit
+from tenantry.cli.call import call
+from tenantry.cli.hash_password import hash_password
+from tenantry.cli.serve import serve
+from tenantry.version import __version__
+
+app = App(name="tenantry", version=__version__, help="A multi-tenant MCP server with its own authorization server.")
+app.command(serve)
+app.command(audit)
+app.command(hash_password)
+app.command(call)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(app())

@@ -1,0 +1,332 @@
+"""The application's side of HTTP: ASGI messages in and out, `web` values between them.
+
+Names: ASGI 3.0, HTTP message format. Everything a client can do to a request that is under way is answered here:
+a body that is too long, too slow, or cut into dust, an answer before the body's end, and leaving early.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import structlog
+import trio
+
+from tenantry import web
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+Fields: TypeAlias = list[tuple[bytes, bytes]]
+SendBytes: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+# A body may take BODY_START_S and then as long as its bytes need at BODY_RATE, but BODY_END_S at the most: slow
+# links get through, a byte every few seconds does not.
+BODY_START_S = 10.0
+BODY_RATE_BYTES_PER_S = 8 * 1024
+BODY_END_S = 60.0
+# Each chunk costs some 30 us however small it is, so past a free number they must carry something on average.
+BODY_FREE_EVENTS = 256
+BODY_MEAN_EVENT_BYTES = 64
+# What is still read and dropped after an early answer. A client that writes all before it reads loses the answer
+# if the connection is reset under its hands (RFC 9112 section 9.6).
+DRAIN_BYTES = 16 * 1024 * 1024
+DRAIN_EVENTS = 4096
+DRAIN_S = 5.0
+# Shorter than the idle timeouts of common proxies (30 s and 60 s), and how soon a client that left unseen is noticed.
+KEEP_ALIVE_S = 15.0
+KEEP_ALIVE_COMMENT = b":\n\n"
+BODILESS = frozenset({202, 204, 304})
+# RFC 9110 section 8.6: 204 must not have a Content-Length, and that of a 304 would be the omitted body's.
+LENGTHLESS = frozenset({204, 304})
+
+_log = structlog.get_logger()
+
+
+class Exchange:
+    """One request under way: its head at once, its body when asked for."""
+
+    __slots__ = ("_body_due", "_gone", "_receive", "request")
+
+    def __init__(self, request: web.Request, receive: Receive) -> None:
+        self.request = request
+        self._receive = receive
+        self._gone = False
+        self._body_due = _announces_body(request.headers)
+
+    @property
+    def body_due(self) -> bool:
+        """Whether body bytes may still come in."""
+        return self._body_due
+
+    async def read_body(self, *, limit: int) -> bytes:
+        """Read the whole body, at most `limit` bytes; a request without one gives `b""`.
+
+        Raises `web.HttpError`: 413 for a declared or real size over `limit`, 408 for a body that is too slow, 400
+        for one in too many pieces, for one that breaks off and for one that differs from its Content-Length.
+        """
+        if not self._body_due:
+            return b""
+        declared = _declared_length(self.request)
+        if declared is not None and declared > limit:
+            raise _too_large(limit)
+        start = trio.current_time()
+        with trio.CancelScope(deadline=start + BODY_START_S) as slow:
+            body = await self._gather(limit, start, slow)
+        if slow.cancelled_caught:
+            raise web.HttpError(408, "the body came too slowly")
+        if declared is not None and declared != len(body):
+            raise web.HttpError(400, "the body differs from its Content-Length")
+        return body
+
+    async def _gather(self, limit: int, start: float, slow: trio.CancelScope) -> bytes:
+        pieces: list[bytes] = []
+        size = events = 0
+        while True:
+            message = await self._next()
+            if message["type"] != "http.request":
+                raise web.HttpError(400, "the body broke off")
+            piece = message.get("body", b"")
+            size += len(piece)
+            events += 1
+            if size > limit:
+                raise _too_large(limit)
+            pieces.append(piece)
+            if not message.get("more_body", False):
+                self._body_due = False
+                return pieces[0] if events == 1 else b"".join(pieces)
+            if events > BODY_FREE_EVENTS + size // BODY_MEAN_EVENT_BYTES:
+                raise web.HttpError(400, "the body came in too many pieces")
+            slow.deadline = start + min(BODY_START_S + size / BODY_RATE_BYTES_PER_S, BODY_END_S)
+
+    async def _next(self) -> Message:
+        if self._gone:  # ASGI promises one disconnect; a host may leave a second question open for ever
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self._gone = message["type"] == "http.disconnect"
+        return message
+
+    async def drain(self) -> None:
+        """Read and drop what is left of the body, within DRAIN_BYTES, DRAIN_EVENTS and DRAIN_S."""
+        left = DRAIN_BYTES
+        with trio.move_on_after(DRAIN_S):
+            for _ in range(DRAIN_EVENTS):
+                message = await self._next()
+                left -= len(message.get("body", b""))
+                if left < 0 or not message.get("more_body", False):
+                    return
+
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client has left, or has closed its sending side, which looks the same."""
+        if self._body_due:
+            raise RuntimeError("read the body first: its messages would be lost")
+        while (await self._next())["type"] != "http.disconnect":
+            pass
+
+    def cancelled_by_disconnect(self) -> AbstractAsyncContextManager[trio.CancelScope]:
+        """Run a block that is cancelled when the client leaves; only once the body was read.
+
+        Gives the scope: its `cancelled_caught` tells afterwards whether the block was cut. Exceptions of the
+        block come out as they are. A byte sent after the request hides a departure until a send fails.
+        """
+        if self._body_due:
+            raise RuntimeError("read the body first: its messages would be lost")
+        return _cancelled_by(self.wait_for_disconnect)
+
+
+@asynccontextmanager
+async def _cancelled_by(*waits: Callable[[], Awaitable[None]]) -> AsyncIterator[trio.CancelScope]:
+    """Run a block that is cancelled when the first of `waits` returns; its exceptions come out unwrapped."""
+    block = trio.CancelScope()
+
+    async def watch(wait: Callable[[], Awaitable[None]]) -> None:
+        await wait()
+        block.cancel()
+
+    failure: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        for wait in waits:
+            nursery.start_soon(watch, wait)
+        try:
+            with block:
+                yield block
+        except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery that would wrap it
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventStream:
+    """An answer of `text/event-stream`, written by `run` until it returns or is cancelled.
+
+    `run` gets a function that sends bytes (whole SSE events); it is cancelled when the client leaves, at
+    `deadline` (trio's clock, seconds) and when the server closes. Unless the client has left, the stream then ends
+    with its last chunk. Quiet for KEEP_ALIVE_S, it carries a comment.
+    """
+
+    run: Callable[[SendBytes], Awaitable[None]]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    deadline: float = float("inf")
+    outlives_closing: bool = False
+    """For the stream that answers one call: a stop lets it finish within the host's grace."""
+
+
+Answer: TypeAlias = web.Response | EventStream
+Handler: TypeAlias = Callable[[Exchange], Awaitable[Answer]]
+
+
+def application(handle: Handler, *, closing: trio.Event) -> ASGIApp:
+    """Build the ASGI application that answers every request by `handle`.
+
+    `handle` translates its own exceptions; whatever still comes out of it is logged and becomes a bare 500. A
+    doubled single-valued header is answered 400 before `handle` sees it. Open event streams end when `closing` is
+    set. WebSockets are refused, and the lifespan is not served: nothing that must live may live there.
+    """
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+            return
+        if scope["type"] != "http":
+            raise NotImplementedError(f"scope {scope['type']} is not served")
+        exchange = Exchange(_request(scope), receive)
+        answer, fields = await _answer(handle, exchange)
+        if isinstance(answer, EventStream):
+            await send(_start(200, fields))
+            await _run_stream(answer, exchange, send, closing)
+        elif exchange.body_due:
+            await _send_early(_start(answer.status, [*fields, _CLOSE]), _payload(answer), exchange, send)
+        else:
+            await send(_start(answer.status, fields))
+            await send(_body(_payload(answer)))
+
+    return app
+
+
+async def _answer(handle: Handler, exchange: Exchange) -> tuple[Answer, Fields]:
+    doubled = exchange.request.headers.first_double()
+    if doubled is not None:
+        refusal = web.Response(status=400, body=f"the header {doubled} came twice\n".encode())
+        return refusal, _fields(refusal)
+    try:
+        answer = await handle(exchange)
+        if isinstance(answer, EventStream) and exchange.body_due:
+            raise RuntimeError("an event stream needs its request's body read")  # noqa: TRY301
+        return answer, _fields(answer)
+    except Exception:  # noqa: BLE001 - the last place; the client gets nothing of it
+        _log.error("request_failed", path=exchange.request.path, exc_info=True)
+        failure = web.Response(status=500)
+        return failure, _fields(failure)
+
+
+async def _send_early(start: Message, payload: bytes, exchange: Exchange, send: Send) -> None:
+    """Answer before the body's end, reading on meanwhile: a client that is still writing would not read."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(exchange.drain)
+        await send(start)
+        await send(_body(payload, more=True))
+    await send(_body(b""))
+
+
+async def _run_stream(stream: EventStream, exchange: Exchange, send: Send, closing: trio.Event) -> None:
+    outlet = _Outlet(send, ending=trio.Event() if stream.outlives_closing else closing)
+    try:
+        async with _cancelled_by(exchange.wait_for_disconnect, outlet.keep_alive) as scope:
+            scope.deadline = stream.deadline
+            await stream.run(outlet.send)
+    except Exception:  # noqa: BLE001 - the answer has begun, so the missing last chunk must tell
+        _log.error("stream_failed", path=exchange.request.path, exc_info=True)
+        return
+    await send(_body(b""))
+
+
+class _Outlet:
+    """The way out of one stream: one writer at a time, and a comment when nobody wrote for long."""
+
+    def __init__(self, send: Send, *, ending: trio.Event) -> None:
+        self._send = send
+        self._ending = ending
+        self._lock = trio.Lock()
+        self._last = trio.current_time()
+
+    async def send(self, data: bytes) -> None:
+        async with self._lock:
+            self._last = trio.current_time()
+            await self._send(_body(data, more=True))
+
+    async def keep_alive(self) -> None:
+        """Send a comment whenever KEEP_ALIVE_S were quiet; return when the stream is to end."""
+        while not self._ending.is_set():
+            with trio.CancelScope(deadline=self._last + KEEP_ALIVE_S):
+                await self._ending.wait()
+            if trio.current_time() >= self._last + KEEP_ALIVE_S:
+                await self.send(KEEP_ALIVE_COMMENT)
+
+
+_UNSENDABLE = frozenset("\r\n\0")
+_CLOSE = (b"connection", b"close")
+_STREAM_FIELDS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+
+
+def _request(scope: Message) -> web.Request:
+    client = scope.get("client")
+    return web.Request(
+        method=scope["method"],
+        path=scope["raw_path"].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=web.Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        scheme=scope["scheme"],
+        peer=client[0] if client else "",
+    )
+
+
+def _announces_body(headers: web.Headers) -> bool:
+    return headers.get("transfer-encoding") is not None or headers.get("content-length") not in (None, "0")
+
+
+def _declared_length(request: web.Request) -> int | None:
+    text = request.headers.get("content-length")
+    if text is None or request.headers.get("transfer-encoding") is not None:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise web.HttpError(400, "Content-Length is no number")
+    return int(text)
+
+
+def _too_large(limit: int) -> web.HttpError:
+    return web.HttpError(413, f"send at most {limit} bytes")
+
+
+def _payload(answer: web.Response) -> bytes:
+    return b"" if answer.status in BODILESS else answer.body
+
+
+def _fields(answer: Answer) -> Fields:
+    fields = [_field(name.lower(), value) for name, value in answer.headers.items()]
+    if isinstance(answer, EventStream):
+        return _STREAM_FIELDS + fields
+    fields.extend(_field("set-cookie", cookie) for cookie in answer.cookies)
+    if answer.status not in LENGTHLESS:
+        fields.append((b"content-length", b"%d" % len(_payload(answer))))
+    return fields
+
+
+def _field(name: str, value: str) -> tuple[bytes, bytes]:
+    if not _UNSENDABLE.isdisjoint(value):
+        raise ValueError(f"the value of {name} would break the header")
+    return name.encode("latin-1"), value.encode("latin-1")
+
+
+def _start(status: int, fields: Fields) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": fields}
+
+
+def _body(data: bytes, *, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -1,0 +1,253 @@
+"""Builds the server out of its configuration, and keeps the order in which things start and stop.
+
+The audit writer starts before the first request can come and stops after the last answer has left. It lives
+outside of the ASGI application: hypercorn would go on serving after an error there.
+"""
+
+import fcntl
+import importlib
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from tenantry import web
+from tenantry.config import Config, ConfigError, is_loopback
+from tenantry.identity import Principal
+from tenantry.mcp.tools import Catalogue, Tool
+from tenantry.server import host
+from tenantry.server.app import ANY, App, Routes
+from tenantry.server.asgi import ASGIApp, application
+from tenantry.server.audit_log import FILE_NAME, AuditLog
+from tenantry.server.audit_writer import AuditWriter
+from tenantry.server.keys import SigningKeys
+from tenantry.server.login import Login
+from tenantry.server.mcp_endpoint import McpEndpoint
+from tenantry.server.oauth_endpoints import OAuthEndpoints, authenticate
+from tenantry.server.revocations import Revocations
+from tenantry.server.sessions import Sessions
+from tenantry.server.store import Store
+from tenantry.server.tool_calls import ToolCalls
+
+_log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The server can't start; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `serve` is told beside the configuration."""
+
+    config: Config
+    source: str
+    """The configuration's name in errors."""
+    data: Path
+    host: str = "127.0.0.1"
+    port: int = 3000
+
+
+def load_tools(config: Config, *, source: str) -> Catalogue:
+    """Import the configured modules and take the tools that the configuration names.
+
+    Raises `ConfigError` for a module that can't be imported and for a tool that no module offers.
+    """
+    offered: dict[str, Tool] = {}
+    for name in config.tool_modules:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(source, [f"tool_modules: {name} can't be imported: {error}"]) from error
+        offered |= {item.name: item for item in vars(module).values() if isinstance(item, Tool)}
+    missing = [f"tools.{name}: no module in tool_modules offers it" for name in config.tools if name not in offered]
+    if missing:
+        raise ConfigError(source, missing)
+    return Catalogue(offered[name] for name in config.tools)
+
+
+@contextmanager
+def own_data(data: Path) -> Iterator[None]:
+    """Make the data directory, keep others out of it, and hold it for this process alone.
+
+    Raises `StartError` where another server has it or where it can't be made.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data.chmod(0o700)
+        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StartError(f"--data {data}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"--data {data}: another tenantry is serving from it") from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def fresh() -> str:
+    """Give 256 random bits as URL-safe text."""
+    return secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """A server that is built and does not run yet."""
+
+    app: App
+    sessions: Sessions
+
+
+def build(
+    config: Config,
+    *,
+    catalogue: Catalogue,
+    store: Store,
+    audit: AuditWriter,
+    sites: web.Sites,
+    clock: Callable[[], float] = time.time,
+) -> Parts:
+    """Wire everything up: the one place where the parts meet."""
+    directory = config.directory()
+    keys = SigningKeys.load(store, now=int(clock()))
+    revocations = Revocations.load(store, now=int(clock()))
+    sessions = Sessions(store=store, config=config, clock=clock, fresh=fresh)
+
+    def principal_of(request: web.Request) -> Principal:
+        return authenticate(request, keys=keys, revocations=revocations, config=config, now=clock())
+
+    tool_calls = ToolCalls(
+        catalogue=catalogue,
+        directory=lambda: directory,
+        audit=audit,
+        clock=clock,
+        mode=config.mode.value,
+        timeout_s=config.limits.tool_timeout_s,
+    )
+    endpoint = McpEndpoint(
+        config=config,
+        authenticate=principal_of,
+        sessions=sessions,
+        tool_calls=tool_calls,
+        catalogue=catalogue,
+        directory=lambda: directory,
+        audit=audit,
+        clock=clock,
+    )
+    oauth = OAuthEndpoints(
+        config=config,
+        directory=lambda: directory,
+        store=store,
+        audit=audit,
+        keys=keys,
+        revocations=revocations,
+        clock=clock,
+        fresh=fresh,
+    )
+    login = Login(
+        config=config,
+        directory=lambda: directory,
+        store=store,
+        audit=audit,
+        keys=keys,
+        clock=clock,
+        fresh=fresh,
+    )
+    routes: Routes = {"/mcp": {ANY: endpoint.handle}, **oauth.routes(), **login.routes()}
+    return Parts(app=App(routes, sites), sessions=sessions)
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: trio.Event | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or until `stop` is set; `on_ready` is told the MCP endpoint's URL.
+
+    A stop lets the requests in flight be answered, ends streams cleanly and closes the audit log last. Raises
+    `StartError` and `ConfigError` before anything is served, and the audit log's own error after it has failed.
+    """
+    stop = trio.Event() if stop is None else stop
+    catalogue = load_tools(settings.config, source=settings.source)
+    with own_data(settings.data):
+        try:
+            listening = host.bind(settings.host, settings.port)
+        except OSError as error:
+            raise StartError(f"--host {settings.host} --port {settings.port}: {error.strerror}") from error
+        port = listening.getsockname()[1]
+        config = _reachable(settings, port)
+        store = Store.open(settings.data / "state.db")
+        log = AuditLog(settings.data / FILE_NAME)
+        audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
+        sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host))
+        parts = build(config, catalogue=catalogue, store=store, audit=audit, sites=sites)
+        app = application(parts.app.handle, closing=stop)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(_run_audit, audit, stop))
+            try:
+                async with trio.open_nursery() as serving:
+                    await serving.start(_stop_on_signal, stop)
+                    serving.start_soon(parts.sessions.run)
+                    await serving.start(partial(_serve_until, stop, app, listening, serving.cancel_scope))
+                    on_ready(config.resource)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await parts.sessions.write_back()
+                audit.close()
+        log.close()
+        store.close()
+        if audit.failure is not None:
+            raise audit.failure
+
+
+def _reachable(settings: Settings, port: int) -> Config:
+    if settings.config.public_url:
+        return settings.config
+    if not is_loopback(settings.host):
+        raise StartError(f"--host {settings.host} is reached from elsewhere: say how with --public-url https://...")
+    return settings.config.at(f"http://localhost:{port}")
+
+
+async def _run_audit(
+    audit: AuditWriter, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    # A log that failed takes no more records: whoever asks is told so, and the server stops in good order.
+    try:
+        await audit.run(task_status=task_status)
+    except Exception as error:  # noqa: BLE001  # kept in audit.failure, raised at the end of serve
+        _log.error("the audit log failed; stopping", error=repr(error))
+        stop.set()
+
+
+async def _serve_until(
+    stop: trio.Event,
+    app: ASGIApp,
+    listening: socket.socket,
+    rest: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    await host.serve(app, sockets=[listening], shutdown=stop, task_status=task_status)
+    rest.cancel()
+
+
+async def _stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        task_status.started()  # signals go to the main thread alone
+        return
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            if stop.is_set():
+                sys.exit(1)  # asked twice: whoever stops us doesn't want to wait
+            stop.set()

@@ -1,0 +1,147 @@
+"""The live MCP sessions: found by id, bound to their principal, capped, ended when idle, kept over a restart.
+
+Memory holds what was used lately; the store holds all. When a request was last seen is written back in batches:
+losing half a minute of that in a crash harms nobody.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+
+import trio
+
+from tenantry.config import Config
+from tenantry.identity import Principal
+from tenantry.mcp.session import Event, Session, State, step
+from tenantry.server.store import Store
+
+WRITE_BACK_EVERY_S = 30.0
+# Some half a KiB each; what is not in memory is found in the store.
+IN_MEMORY_MAX = 10_000
+# One person's forgotten sessions must not push out those of colleagues.
+PER_PERSON_SHARE = 10
+
+
+class UnknownSession(Exception):
+    """There is no such session for this principal; `foreign` where it exists but is somebody else's."""
+
+    def __init__(self, *, foreign: bool) -> None:
+        super().__init__("unknown session")
+        self.foreign = foreign
+
+
+class Sessions:
+    """Opens, finds and ends sessions."""
+
+    def __init__(self, *, store: Store, config: Config, clock: Callable[[], float], fresh: Callable[[], str]) -> None:
+        self._store = store
+        self._idle_s = config.lifetimes.mcp_session_idle_s
+        self._per_tenant = config.limits.sessions_per_tenant
+        self._clock = clock
+        self._fresh = fresh
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._touched: set[bytes] = set()
+        self._streams: dict[bytes, trio.Event] = {}
+
+    async def open(self, principal: Principal, revision: str) -> str:
+        """Open a session and give its id, which only the client keeps.
+
+        Where the tenant or the person has too many, those unheard of for longest end.
+        """
+        session_id = self._fresh()
+        session = Session(
+            digest=_digest(session_id),
+            binding=principal.binding,
+            revision=revision,
+            state=State.INITIALIZING,
+            last_seen=int(self._clock()),
+        )
+        evicted = await self._store.add_mcp_session(
+            session, per_tenant=self._per_tenant, per_person=max(1, self._per_tenant // PER_PERSON_SHARE)
+        )
+        for digest in evicted:
+            self._forget(digest)
+        self._remember(session)
+        return session_id
+
+    async def find(self, session_id: str, principal: Principal) -> Session:
+        """Give the session of that id and note that it was used.
+
+        Raises `UnknownSession`: never opened, ended, expired, or another principal's.
+        """
+        digest = _digest(session_id)
+        session = self._sessions.get(digest) or await self._store.find_mcp_session(digest)
+        if session is None or session.idle(self._clock(), limit_s=self._idle_s):
+            raise UnknownSession(foreign=False)
+        if not session.belongs_to(principal):
+            raise UnknownSession(foreign=True)
+        session.state = step(session.state, Event.REQUEST)
+        session.last_seen = int(self._clock())
+        self._remember(session)
+        self._touched.add(digest)
+        return session
+
+    async def initialized(self, session: Session) -> None:
+        """The client has finished its side of the handshake."""
+        session.state = step(session.state, Event.INITIALIZED)
+        await self._write_back()
+
+    async def end(self, session: Session) -> None:
+        """The client ends its session, and with it its stream."""
+        session.state = step(session.state, Event.DELETE)
+        self._forget(session.digest)
+        await self._store.end_mcp_session(session.digest)
+
+    def attach_stream(self, session: Session) -> trio.Event:
+        """Give the event that ends the session's standalone stream.
+
+        A stream that is attached already ends: its client has most likely lost it without a word.
+        """
+        self._end_stream(session.digest)
+        ending = self._streams[session.digest] = trio.Event()
+        return ending
+
+    def detach_stream(self, session: Session, ending: trio.Event) -> None:
+        """The stream that was given `ending` is over."""
+        if self._streams.get(session.digest) is ending:
+            del self._streams[session.digest]
+
+    async def run(self) -> None:
+        """Write back and expire from time to time, until cancelled."""
+        while True:
+            await trio.sleep(WRITE_BACK_EVERY_S)
+            await self.write_back()
+
+    async def write_back(self) -> None:
+        """Bring the store up to date and drop what has been idle for too long."""
+        await self._write_back()
+        for digest in await self._store.expire_mcp_sessions(int(self._clock()) - self._idle_s):
+            self._forget(digest)
+
+    async def _write_back(self) -> None:
+        touched = [self._sessions[digest] for digest in self._touched if digest in self._sessions]
+        self._touched.clear()
+        if touched:
+            await self._store.touch_mcp_sessions(touched)
+
+    def _remember(self, session: Session) -> None:
+        self._sessions[session.digest] = session
+        self._sessions.move_to_end(session.digest)
+        if len(self._sessions) > IN_MEMORY_MAX:
+            oldest = next(iter(self._sessions))
+            if oldest not in self._touched:
+                del self._sessions[oldest]
+
+    def _forget(self, digest: bytes) -> None:
+        self._sessions.pop(digest, None)
+        self._touched.discard(digest)
+        self._end_stream(digest)
+
+    def _end_stream(self, digest: bytes) -> None:
+        ending = self._streams.pop(digest, None)
+        if ending is not None:
+            ending.set()
+
+
+def _digest(session_id: str) -> bytes:
+    return hashlib.sha256(session_id.encode()).digest()

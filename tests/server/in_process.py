@@ -1,0 +1,197 @@
+"""The whole application without a socket: real store, real audit log, ASGI messages in and out."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tenantry.audit import record
+from tenantry.config import Config, Mode, load
+from tenantry.mcp.tools import Catalogue, Tool
+from tenantry.oauth import access_token
+from tenantry.server import audit_log
+from tenantry.server.asgi import ASGIApp, Message, application
+from tenantry.server.audit_log import AuditLog
+from tenantry.server.audit_writer import AuditWriter
+from tenantry.server.keys import SigningKeys
+from tenantry.server.runtime import Parts, build, load_tools
+from tenantry.server.store import Store
+
+HOST = "localhost:3000"
+BOTH = "application/json, text/event-stream"
+MODERN_META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came back from one request."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class InProcess:
+    """One server in this process, and clients of it."""
+
+    def __init__(
+        self, app: ASGIApp, *, parts: Parts, config: Config, store: Store, path: Path, now: Callable[[], float]
+    ) -> None:
+        self.app = app
+        self.parts = parts
+        self.config = config
+        self.keys = SigningKeys.load(store, now=0)
+        self.path = path
+        self.now = now
+
+    def records(self) -> list[dict[str, Any]]:
+        """The audit log as it stands on the disk."""
+        return [record.decode(body) for _, body in audit_log.read(self.path)]
+
+    def token(self, user: str = "alice", *scopes: str, client: str = "client", **changes: Any) -> str:
+        """An access token as the token endpoint would sign it; all of the person's scopes unless some are named."""
+        person = self.config.users[user]
+        claims = {
+            "issuer": self.config.issuer,
+            "audience": self.config.resource,
+            "subject": user,
+            "tenant": person.tenant,
+            "client_id": client,
+            "scopes": scopes or person.scopes,
+            "token_id": "token",
+            "family_id": "family",
+            "issued_at": int(self.now()),
+            "expires_at": int(self.now()) + 600,
+        }
+        return access_token.mint(access_token.Claims(**claims | changes), self.keys.signing)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+        left: trio.Event | None = None,
+    ) -> Answered:
+        """Send one request and take the whole answer; the client leaves when `left` is set."""
+        answered: list[Message] = []
+        asked = False
+
+        async def receive() -> Message:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            await (left or trio.Event()).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            await trio.lowlevel.checkpoint()
+            answered.append(message)
+
+        fields = {"host": HOST, **({"content-length": str(len(body))} if body else {}), **(headers or {})}
+        target, _, query = path.partition("?")
+        await self.app(
+            {
+                "type": "http",
+                "method": method,
+                "scheme": "http",
+                "raw_path": target.encode(),
+                "query_string": query.encode(),
+                "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in fields.items()],
+                "client": ("127.0.0.1", 9),
+            },
+            receive,
+            send,
+        )
+        start = answered[0]
+        return Answered(
+            start["status"],
+            {name.decode(): value.decode("latin-1") for name, value in start["headers"]},
+            b"".join(message.get("body", b"") for message in answered[1:]),
+        )
+
+    async def post(
+        self, message: object, token: str | None = None, *, left: trio.Event | None = None, **headers: str | None
+    ) -> Answered:
+        """POST a message to the MCP endpoint; a header given as None is left out."""
+        fields = {"content-type": "application/json", "accept": BOTH}
+        if token is not None:
+            fields["authorization"] = f"Bearer {token}"
+        chosen = fields | {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.ask(
+            "POST",
+            "/mcp",
+            headers={name: value for name, value in chosen.items() if value is not None},
+            body=message if isinstance(message, bytes) else json.dumps(message).encode(),
+            left=left,
+        )
+
+    async def modern(self, method: str, token: str, id_: int | str = 0, **params: Any) -> Answered:
+        """POST a request of the modern era with all that it needs."""
+        headers = {"mcp_protocol_version": "2026-07-28", "mcp_method": method}
+        if method == "tools/call":
+            headers["mcp_name"] = params["name"]
+        return await self.post(request(method, id_, _meta=MODERN_META, **params), token, **headers)
+
+    async def initialize(self, token: str, revision: str = "2025-11-25") -> Answered:
+        """Do the first half of the legacy handshake."""
+        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        return await self.post(request("initialize", 1, **params), token)
+
+
+def request(method: str, id_: int | str | None = 0, **params: Any) -> dict[str, Any]:
+    """A JSON-RPC request, or a notification where `id_` is None."""
+    message = {"jsonrpc": "2.0", "id": id_, "method": method, "params": params}
+    return {name: value for name, value in message.items() if not (name == "id" and value is None)}
+
+
+def demo_config(mode: str = "dual") -> Config:
+    """The demo's configuration at its usual place."""
+    text = (files("tenantry.demo") / "demo.toml").read_text()
+    return load(text, source="demo").model_copy(update={"mode": Mode(mode)}).at("http://localhost:3000")
+
+
+@asynccontextmanager
+async def in_process(
+    data: Path,
+    mode: str = "dual",
+    *,
+    config: Config | None = None,
+    tools: list[Tool] | None = None,
+    clock: Callable[[], float] = lambda: 1_800_000_000.0,
+    closing: trio.Event | None = None,
+) -> AsyncIterator[InProcess]:
+    """Run a server on the data in `data` until the block ends; with `tools`, in place of the demo's of those names."""
+    config = config or demo_config(mode)
+    store = Store.open(data / "state.db")
+    path = data / audit_log.FILE_NAME
+    log = AuditLog(path)
+    audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
+    sites = config.sites(bound_port=3000, bound_to_loopback=True)
+    demo = load_tools(config, source="demo")
+    named = {tool.name: tool for tool in tools or []}
+    catalogue = Catalogue(named.get(name, demo[name]) for name in demo)
+    parts = build(config, catalogue=catalogue, store=store, audit=audit, sites=sites, clock=clock)
+    app = application(parts.app.handle, closing=closing or trio.Event())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(audit.run)
+        try:
+            yield InProcess(app, parts=parts, config=config, store=store, path=path, now=clock)
+        finally:
+            audit.close()
+    log.close()
+    store.close()
