@@ -1,0 +1,122 @@
+"""Alternating rounds: what is compared is measured in turn, A B A B, and a ratio is taken within each round.
+
+Machines are shared and drift; a ratio of neighbours in time holds where a figure alone does not.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.login import SignedIn, sign_in
+
+FLUSHES = 200
+START_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that runs, and somebody who has signed in there."""
+
+    url: str
+    process: subprocess.Popen[str]
+    signed_in: SignedIn
+
+
+@contextmanager
+def running(command: list[str], *, user: str = "alice", password: str = "demo") -> Iterator[Server]:
+    """Start a server that prints a line with its MCP URL when it is ready; stop it by SIGTERM in the end."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+        urls = [word for word in line.split() if word.startswith("http")]
+        if not urls:
+            raise RuntimeError(f"{command} did not become ready: {line!r}")
+        yield Server(urls[0], process, sign_in(urls[0], user=user, password=password))
+    finally:
+        process.terminate()
+        process.wait(START_TIMEOUT_S)
+
+
+def measure(server: Server, token: str, *, callers: int, seconds: float, era: str, session: bool) -> dict[str, Any]:
+    """Run the load generator once against a server and give its figures; raises RuntimeError for failed calls."""
+    command = [sys.executable, "-m", "bench.load", "--url", server.url]
+    command += ["--callers", str(callers), "--seconds", str(seconds), "--era", era]
+    done = subprocess.run(
+        [*command, *(["--session"] if session else [])],
+        input=token + "\n",
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=seconds + 60,
+        check=False,
+    )
+    figures: dict[str, Any] = json.loads(done.stdout)
+    if figures["failures"]:
+        raise RuntimeError(f"{figures['failures']} calls failed, the first: {figures['first_failure']}")
+    return figures
+
+
+def alternate(rounds: int, contenders: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Measure each contender once a round; every second round in the opposite order."""
+    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        names = list(contenders)
+        for name in names if number % 2 == 0 else reversed(names):
+            figures[name].append(contenders[name]())
+    return figures
+
+
+def ratio(over: list[float], under: list[float]) -> tuple[float, float, float]:
+    """Give the median, least and greatest ratio, taken round by round."""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def flush_ms(directory: Path) -> float:
+    """Give the median time in milliseconds of a 4 KiB append and fdatasync on the directory's disk."""
+    path = directory / "flush.tmp"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    times = []
+    try:
+        for _ in range(FLUSHES):
+            os.write(descriptor, b"x" * 4096)
+            started = time.perf_counter()
+            os.fdatasync(descriptor)
+            times.append(time.perf_counter() - started)
+    finally:
+        os.close(descriptor)
+        path.unlink()
+    return 1000 * statistics.median(times)
+
+
+def surroundings() -> dict[str, str]:
+    """What a figure needs beside it to mean anything."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.split(":", 1)[1].strip()
+            break
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {model}",
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip() or "unknown",
+    }
+
+
+def save(name: str, results: dict[str, Any], directory: Path) -> Path:
+    """Write results as JSON beside the benchmarks and give the path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    return path

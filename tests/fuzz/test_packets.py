@@ -1,0 +1,15 @@
+"""The short form of `packets`, in every run of the tests."""
+
+import pytest
+
+from tests.fuzz import packets
+
+
+@pytest.mark.trio
+async def test_mutated_packets_end_neither_the_server_nor_leave_tasks_or_descriptors_behind():
+    answers = await packets.run(packets=320, seed=20_260_728)
+
+    assert answers.total() == 320
+    assert answers[b"failed"] == 0
+    assert answers[b"200"]
+    assert answers[b"400"]
