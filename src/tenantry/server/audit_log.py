@@ -28,6 +28,10 @@ _MIGRATIONS = (
 )
 
 
+class AuditLogUnreadable(Exception):
+    """The log can't be read, or holds what is no record."""
+
+
 class AuditLog:
     """The writing side: one process has it open, one thread at a time commits."""
 
@@ -64,20 +68,19 @@ def _flush_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _open_for_reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-
-
 def read(path: Path, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
     """Give sequence number and stored bytes of each record behind `after`, in order, beside a running writer.
 
-    Raises sqlite3.Error where the file can't be read.
+    Raises `AuditLogUnreadable` where the file can't be read.
     """
-    connection = _open_for_reading(path)
     try:
-        yield from connection.execute("SELECT seq, body FROM record WHERE seq > ? ORDER BY seq", (after,))
-    finally:
-        connection.close()
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            yield from connection.execute("SELECT seq, body FROM record WHERE seq > ? ORDER BY seq", (after,))
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise AuditLogUnreadable(f"the file can't be read: {error}") from error
 
 
 def matching(
@@ -90,11 +93,11 @@ def matching(
 ) -> Iterator[dict[str, Any]]:
     """Give the decoded records that have all the given values, each with its sequence number as `seq`.
 
-    Raises ValueError at a malformed record, sqlite3.Error where the file can't be read.
+    Raises `AuditLogUnreadable` where the file can't be read, and at a malformed record.
     """
     wanted = {name: value for name, value in (("tenant", tenant), ("kind", kind), ("tool", tool)) if value is not None}
     for seq, body in read(path):
-        entry = record.decode(body)
+        entry = _decode(seq, body)
         if all(entry.get(name) == value for name, value in wanted.items()) and entry["time"] >= (since_us or 0):
             yield {"seq": seq, **entry}
 
@@ -106,10 +109,15 @@ def verify(path: Path) -> tuple[int, str | None]:
         for seq, body in read(path):
             if seq != count + 1:
                 return count, f"record {count + 1} is missing; the next one is {seq}"
-            record.decode(body)
+            _decode(seq, body)
             count += 1
-    except ValueError as error:
-        return count, f"record {count + 1} is malformed: {error}"
-    except sqlite3.Error as error:
-        return count, f"the file can't be read behind record {count}: {error}"
+    except AuditLogUnreadable as error:
+        return count, str(error)
     return count, None
+
+
+def _decode(seq: int, body: bytes) -> dict[str, Any]:
+    try:
+        return record.decode(body)
+    except ValueError as error:
+        raise AuditLogUnreadable(f"record {seq} is malformed: {error}") from None
