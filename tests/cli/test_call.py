@@ -118,7 +118,7 @@ def test_the_documents_about_this_server_are_accepted():
 
 
 def test_the_metadata_of_another_resource_are_refused():
-    with pytest.raises(Fault, match="calls itself http://127.0.0.1:3000/mcp"):
+    with pytest.raises(Fault, match=r"calls itself http://127\.0\.0\.1:3000/mcp"):
         client.check_resource({**RESOURCE, "resource": "http://127.0.0.1:3000/mcp"}, URL)
 
 
@@ -196,7 +196,7 @@ class Site:
         self.changes = changes
         original = httpx2.AsyncClient
         transport = httpx2.MockTransport(self.answer)
-        monkeypatch.setattr(client.httpx2, "AsyncClient", lambda **options: original(**options, transport=transport))
+        monkeypatch.setattr(httpx2, "AsyncClient", lambda **options: original(**options, transport=transport))
 
     def answer(self, request):
         self.seen.append(request)
@@ -356,7 +356,8 @@ def stream_of(*chunks):
         for chunk in chunks:
             yield chunk
 
-    return httpx2.Response(200, headers={"content-type": "text/event-stream; charset=utf-8"}, content=content())
+    headers = {"content-type": "text/event-stream; charset=utf-8"}
+    return httpx2.Response(200, headers=headers, content=content(), request=httpx2.Request("POST", URL))
 
 
 async def test_the_answer_is_found_in_a_stream_behind_other_messages():
@@ -452,21 +453,21 @@ def test_only_a_server_without_modern_requests_is_called_again(answer, falls_bac
 
 
 @pytest.mark.parametrize(
-    ("outcome", "status", "out", "err"),
+    ("outcome", "status", "shown"),
     [
-        (Outcome(Verdict.SUCCEEDED, "two\nlines"), 0, "two\nlines\n", ""),
-        (Outcome(Verdict.SUCCEEDED, "half \ud800"), 0, "half ?\n", ""),
-        (Outcome(Verdict.DENIED, "because"), 3, "", "denied: because\n"),
-        (Outcome(Verdict.FAILED, "no\n\x1b[2Jreport"), 4, "", "tool error: no \\u001b[2Jreport\n"),
+        (Outcome(Verdict.SUCCEEDED, "two\nlines"), 0, ("two\nlines\n", "")),
+        (Outcome(Verdict.SUCCEEDED, "half \ud800"), 0, ("half ?\n", "")),
+        (Outcome(Verdict.DENIED, "because"), 3, ("", "denied: because\n")),
+        (Outcome(Verdict.FAILED, "no\n\x1b[2Jreport"), 4, ("", "tool error: no \\u001b[2Jreport\n")),
     ],
 )
-def test_each_outcome_has_its_exit_status(monkeypatch, capsys, outcome, status, out, err):
+def test_each_outcome_has_its_exit_status(monkeypatch, capsys, outcome, status, shown):
     async def answered(*_arguments):
         return outcome
 
     monkeypatch.setattr(client, "call_tool", answered)
     assert call(tool="echo", user="alice") == status
-    assert capsys.readouterr() == (out, err)
+    assert capsys.readouterr() == shown
 
 
 def test_a_fault_is_one_line_and_exit_status_1(monkeypatch, capsys):

@@ -6,6 +6,7 @@ from cyclopts import App
 
 from tenantry.cli.audit import audit
 from tenantry.cli.call import call
+from tenantry.cli.conformance import conformance
 from tenantry.cli.hash_password import hash_password
 from tenantry.cli.serve import serve
 from tenantry.version import __version__
@@ -15,6 +16,7 @@ app.command(serve)
 app.command(audit)
 app.command(hash_password)
 app.command(call)
+app.command(conformance)
 
 
 def main() -> None:

@@ -9,15 +9,16 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from html.parser import HTMLParser
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx2
+import trio
 
 from tenantry.config import is_loopback
 from tenantry.mcp import revisions
@@ -445,8 +446,10 @@ class Endpoint:
             await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"}, headers)
             return await self._send(_call(1, tool, arguments), headers)
         finally:
-            if opened.session_id is not None:  # a server may refuse this with 405, which is fine
-                await self.http.delete(self.url, headers={**headers, **self._authorization()})
+            if opened.session_id is not None:
+                # A courtesy: a server may refuse it with 405 or be gone by now, and the call's end still counts.
+                with suppress(httpx2.HTTPError):
+                    await self.http.delete(self.url, headers={**headers, **self._authorization()})
 
     def _authorization(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token}"}
@@ -487,16 +490,23 @@ async def read_answer(response: httpx2.Response, id_: int | None) -> Json | None
     None where the body holds no JSON-RPC message. Raises `Fault` where a stream ends before the answer.
     """
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream":
-        async with aclosing(
-            cast("AsyncGenerator[httpx2.ServerSentEvent]", aiter(httpx2.EventSource(response)))
-        ) as events:
-            async for event in events:
-                message = _message(event.data)
-                # Whatever else comes along, such as progress, is not asked for.
-                if message is not None and message.get("id") == id_ and "method" not in message:
-                    return message
-        raise Fault("the server ended the stream before the answer")
+        return await _answer_in_stream(response, id_)
     return _message(await response.aread())
+
+
+async def _answer_in_stream(response: httpx2.Response, id_: int | None) -> Json:
+    answer: Json | None = None
+    # Leaving the loop would leave generators half-read behind it; a cancelled read closes them all.
+    with trio.CancelScope() as rest:
+        async for event in httpx2.EventSource(response):
+            message = _message(event.data)
+            # Whatever else comes along, such as progress, is not asked for.
+            if answer is None and message is not None and message.get("id") == id_ and "method" not in message:
+                answer = message
+                rest.cancel()
+    if answer is None:
+        raise Fault("the server ended the stream before the answer")
+    return answer
 
 
 def _message(text: str | bytes) -> Json | None:
