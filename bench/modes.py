@@ -39,10 +39,7 @@ def compare(servers: dict[str, Server], *, callers: int, rounds: int, seconds: f
 
     figures = alternate(
         rounds,
-        {
-            name: partial(once, mode, era, session=session)
-            for name, (mode, era, session) in CONTENDERS.items()
-        },
+        {name: partial(once, mode, era, session=session) for name, (mode, era, session) in CONTENDERS.items()},
     )
     return {
         name: {

@@ -27,8 +27,8 @@ def words(line: str) -> list[str]:
 
 def the(kind: str, start: str) -> str:
     """The block of that kind whose first line is `# start`."""
-    (text,) = [text for found, text in BLOCKS if found == kind and text.startswith(f"# {start}\n")]
-    return text
+    texts: list[str] = [text for found, text in BLOCKS if found == kind and text.startswith(f"# {start}\n")]
+    return texts[0]
 
 
 @pytest.fixture(scope="module")

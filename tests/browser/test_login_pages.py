@@ -149,7 +149,7 @@ def visiting(browser: Browser, server: RunningServer, callback: Callback, **opti
     """Open a window with cookies of its own; fails where the browser complained, of the policy for instance."""
     metadata = {"client_name": CLIENT_NAME, "redirect_uris": [callback.url]}
     registered = httpx2.post(f"{server.issuer}/register", json=metadata, trust_env=False)
-    context = browser.new_context(**options)  # type: ignore[arg-type]
+    context = browser.new_context(**options)
     page = context.new_page()
     page.set_default_timeout(10_000)
     visit = Visit(page, server, callback, registered.json()["client_id"])

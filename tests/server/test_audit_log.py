@@ -1,5 +1,6 @@
 import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
@@ -118,9 +119,9 @@ def test_a_log_is_readable_while_it_is_written_to(path):
     log = AuditLog(path)
     log.commit([entry(1)])
     reader = audit_log.read(path)
-    first = next(reader)
-    log.commit([entry(2)])
-    reader.close()
+    with closing(reader):  # type: ignore[type-var]
+        first = next(reader)
+        log.commit([entry(2)])
     log.close()
 
     assert first == (1, entry(1))

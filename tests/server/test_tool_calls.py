@@ -56,7 +56,7 @@ def calls(audit: Audit, function: Callable[..., object], **settings: object) -> 
         audit=audit,
         clock=lambda: 1000.5,
         mode="dual",
-        timeout_s=float(settings.get("timeout_s", 5)),  # type: ignore[arg-type]
+        timeout_s=float(settings.get("timeout_s", 5)),
     )
 
 
@@ -75,7 +75,7 @@ async def test_a_success_is_recorded_with_all_that_is_kept_of_a_call():
     assert ended.body == {"content": [{"type": "text", "text": "secret"}], "isError": False}
     (entry,) = audit.entries
     assert entry.pop("duration_us") >= 0  # type: ignore[operator]
-    assert len(entry.pop("arguments_sha256")) == 64  # type: ignore[arg-type]
+    assert len(entry.pop("arguments_sha256")) == 64
     assert entry == {
         "kind": "tool_call",
         "time": 1_000_500_000,

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_type_hints, overload
 
 import jsonschema_rs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -93,6 +93,18 @@ def _describe(problem: jsonschema_rs.ValidationError) -> str:
     return f"{place or 'the arguments'}: {problem.message}"[:MAX_PROBLEM_LENGTH]
 
 
+@overload
+def tool(function: Callable[..., Any]) -> Tool: ...
+@overload
+def tool(
+    *,
+    name: str | None = ...,
+    title: str | None = ...,
+    read_only: bool | None = ...,
+    destructive: bool | None = ...,
+    idempotent: bool | None = ...,
+    open_world: bool | None = ...,
+) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     *,
@@ -102,7 +114,7 @@ def tool(
     destructive: bool | None = None,
     idempotent: bool | None = None,
     open_world: bool | None = None,
-) -> Any:  # noqa: ANN401
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a `Tool` of a typed function; the docstring is the description that the model reads.
 
     The function may be sync (it then runs in a thread) or async, may take one parameter annotated `CallContext`,
