@@ -94,11 +94,11 @@ def test_a_parameter_without_a_type_is_refused_at_once():
 @pytest.mark.parametrize("name", ["", "a b", "é", "a" * 129, "a/b"])
 def test_a_name_that_the_protocol_does_not_allow_is_refused(name):
     with pytest.raises(ValueError, match="tool name"):
-        tool(lambda: "", name=name or " ")
+        tool(name=name or " ")(lambda: "")
 
 
 def named(name: str) -> Any:
-    return tool(lambda: "", name=name)
+    return tool(name=name)(lambda: "")
 
 
 def test_the_catalogue_is_in_the_order_of_names_and_has_no_doubles():

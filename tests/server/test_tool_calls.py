@@ -51,7 +51,7 @@ def calls(audit: Audit, function: Callable[..., object], **settings: object) -> 
         users={"alice": User(tenant="a", scopes=frozenset({"call", "admin"}))},
     )
     return ToolCalls(
-        catalogue=Catalogue([tool(function, name="it")]),
+        catalogue=Catalogue([tool(name="it")(function)]),
         directory=lambda: directory,
         audit=audit,
         clock=lambda: 1000.5,
