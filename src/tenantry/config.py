@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tenantry.policy import Directory, Tenant, User
+from tenantry.policy import Directory, Feature, Tenant, User
 from tenantry.web import Sites
 
 # RFC 6749 section 3.3: %x21 / %x23-5B / %x5D-7E
@@ -21,6 +21,8 @@ ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 # MCP 2026-07-28, tools, tool names
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+# Table of the file -> kind of feature.
+_FEATURES = {"tools": "tool", "resources": "resource", "prompts": "prompt"}
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -79,8 +81,8 @@ class Limits(_Section):
     audit_queue: Annotated[int, Field(ge=1)] = 4096
 
 
-class ToolSection(_Section):
-    """What a token must hold for one tool."""
+class FeatureSection(_Section):
+    """What a token must hold for one tool, resource or prompt."""
 
     scopes: tuple[ScopeName, ...]
 
@@ -90,6 +92,8 @@ class TenantSection(_Section):
 
     title: str = ""
     tools: tuple[ToolName, ...] = ()
+    resources: tuple[ToolName, ...] = ()
+    prompts: tuple[ToolName, ...] = ()
 
 
 class UserSection(_Section):
@@ -109,7 +113,9 @@ class Config(_Section):
     allowed_hosts: tuple[str, ...] = ()
     tool_modules: tuple[str, ...] = ()
     scopes: dict[ScopeName, str] = {}
-    tools: dict[ToolName, ToolSection] = {}
+    tools: dict[ToolName, FeatureSection] = {}
+    resources: dict[ToolName, FeatureSection] = {}
+    prompts: dict[ToolName, FeatureSection] = {}
     tenants: dict[Name, TenantSection] = {}
     users: dict[Name, UserSection] = {}
     lifetimes: Lifetimes = Lifetimes()
@@ -129,16 +135,18 @@ class Config(_Section):
     def _names_exist(self) -> Self:
         problems = [
             *(
-                f"tools.{tool}.scopes: {scope!r} is not described under [scopes]"
-                for tool, section in self.tools.items()
+                f"{table}.{name}.scopes: {scope!r} is not described under [scopes]"
+                for table in _FEATURES
+                for name, section in getattr(self, table).items()
                 for scope in section.scopes
                 if scope not in self.scopes
             ),
             *(
-                f"tenants.{tenant}.tools: there is no [tools.{tool}]"
+                f"tenants.{tenant}.{table}: there is no [{table}.{name}]"
                 for tenant, section in self.tenants.items()
-                for tool in section.tools
-                if tool not in self.tools
+                for table in _FEATURES
+                for name in getattr(section, table)
+                if name not in getattr(self, table)
             ),
             *(
                 f"users.{user}.tenant: there is no [tenants.{section.tenant}]"
@@ -188,8 +196,19 @@ class Config(_Section):
     def directory(self) -> Directory:
         """Build what `policy.decide` looks things up in."""
         return Directory(
-            tool_scopes={name: frozenset(tool.scopes) for name, tool in self.tools.items()},
-            tenants={name: Tenant(tools=frozenset(tenant.tools)) for name, tenant in self.tenants.items()},
+            needed={
+                Feature(kind, name): frozenset(section.scopes)
+                for table, kind in _FEATURES.items()
+                for name, section in getattr(self, table).items()
+            },
+            tenants={
+                name: Tenant(
+                    features=frozenset(
+                        Feature(kind, item) for table, kind in _FEATURES.items() for item in getattr(tenant, table)
+                    )
+                )
+                for name, tenant in self.tenants.items()
+            },
             users={name: User(tenant=user.tenant, scopes=frozenset(user.scopes)) for name, user in self.users.items()},
         )
 

@@ -1,17 +1,26 @@
-"""What a principal may do: one decision, asked by the list of tools and by the call alike."""
+"""What a principal may do: one decision, asked by every list and by every use alike."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from tenantry.identity import Principal
 
 
+class Feature(NamedTuple):
+    """Something that a server offers."""
+
+    kind: str
+    """`tool`, `resource` or `prompt`."""
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """The boundary of isolation and the tools inside it."""
+    """The boundary of isolation and what is inside it."""
 
-    tools: frozenset[str]
+    features: frozenset[Feature]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +33,9 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
-    """Who exists and which scopes each tool needs; made from the configuration."""
+    """Who exists and which scopes each feature needs; made from the configuration."""
 
-    tool_scopes: Mapping[str, frozenset[str]]
+    needed: Mapping[Feature, frozenset[str]]
     tenants: Mapping[str, Tenant]
     users: Mapping[str, User]
 
@@ -39,14 +48,14 @@ class Directory:
 class Reason(Enum):
     """Why a call was denied, as the audit log says it."""
 
-    UNKNOWN_TOOL = "unknown_tool"
-    """There is no such tool anywhere."""
-    FOREIGN_TOOL = "foreign_tool"
+    UNKNOWN = "unknown"
+    """There is no such thing anywhere."""
+    FOREIGN = "foreign"
     """It exists, but not in this tenant; the client is told the same as for an unknown one."""
     STEP_UP = "insufficient_scope"
     """The access token lacks a scope that this person could be granted."""
     NOT_GRANTABLE = "scope_not_grantable"
-    """The tool needs a scope that this person can't be granted, so asking for it again leads nowhere."""
+    """It needs a scope that this person can't be granted, so asking for it again leads nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +69,25 @@ class Denied:
 
     reason: Reason
     needed: frozenset[str] = frozenset()
-    """Every scope that the tool needs, so that one challenge can ask for all of them."""
+    """Every scope that is needed, so that one challenge can ask for all of them."""
 
     @property
-    def hides_tool(self) -> bool:
-        """Whether the principal must not learn that the tool exists."""
-        return self.reason in (Reason.UNKNOWN_TOOL, Reason.FOREIGN_TOOL)
+    def hides(self) -> bool:
+        """Whether the principal must not learn that there is such a thing."""
+        return self.reason in (Reason.UNKNOWN, Reason.FOREIGN)
 
 
-def decide(principal: Principal, tool: str, directory: Directory) -> Allowed | Denied:
-    """Say whether `principal` may call `tool`: the tenant first, then the token's scopes, then the person's.
+def decide(principal: Principal, feature: Feature, directory: Directory) -> Allowed | Denied:
+    """Say whether `principal` may use `feature`: the tenant first, then the token's scopes, then the person's.
 
     A scope that the configuration took from the person counts no longer, whatever the access token says.
     """
-    needed = directory.tool_scopes.get(tool)
+    needed = directory.needed.get(feature)
     if needed is None:
-        return Denied(reason=Reason.UNKNOWN_TOOL)
+        return Denied(reason=Reason.UNKNOWN)
     tenant = directory.tenants.get(principal.tenant)
-    if tenant is None or tool not in tenant.tools:
-        return Denied(reason=Reason.FOREIGN_TOOL)
+    if tenant is None or feature not in tenant.features:
+        return Denied(reason=Reason.FOREIGN)
     grantable = directory.grantable(principal.tenant, principal.subject)
     if not needed <= grantable:
         return Denied(reason=Reason.NOT_GRANTABLE, needed=needed)
@@ -87,10 +96,10 @@ def decide(principal: Principal, tool: str, directory: Directory) -> Allowed | D
     return Allowed()
 
 
-def visible(principal: Principal, tools: Iterable[str], directory: Directory) -> list[str]:
-    """Those of `tools` that the principal may know of, in the order given."""
-    return [tool for tool in tools if not _hidden(decide(principal, tool, directory))]
+def visible(principal: Principal, kind: str, names: Iterable[str], directory: Directory) -> list[str]:
+    """Those of the names of one kind that the principal may know of, in the order given."""
+    return [name for name in names if not _hidden(decide(principal, Feature(kind, name), directory))]
 
 
 def _hidden(decision: Allowed | Denied) -> bool:
-    return isinstance(decision, Denied) and decision.hides_tool
+    return isinstance(decision, Denied) and decision.hides

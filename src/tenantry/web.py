@@ -3,6 +3,8 @@
 Names: RFC 9110. Nothing here waits; `server/asgi.py` turns ASGI messages into these values and back.
 """
 
+import base64
+import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ SINGLE_VALUED = frozenset(
     }
 )
 MAX_FORM_FIELDS = 64
+_SENTINEL = ("=?base64?", "?=")
 _VISIBLE = re.compile(r"[\t\x20-\x7e]*\Z")
 
 
@@ -213,3 +216,18 @@ def bearer_challenge(**parameters: str) -> str:
     At least one parameter is needed: a bare scheme name with a space behind it is no valid field.
     """
     return "Bearer " + ", ".join(f"{name}={quoted(value)}" for name, value in parameters.items())
+
+
+def decode_mirrored(text: str) -> str | None:
+    """Undo the base64 form of a mirrored value (MCP 2026-07-28, Streamable HTTP, value encoding).
+
+    None where the value is malformed: bytes outside printable ASCII, or a base64 form that holds no UTF-8.
+    """
+    text = text.strip(" \t")
+    start, end = _SENTINEL
+    if text.startswith(start) and text.endswith(end) and len(text) >= len(start) + len(end):
+        try:
+            return base64.b64decode(text[len(start) : -len(end)], validate=True).decode()
+        except (binascii.Error, ValueError):
+            return None
+    return text if text.isascii() and (text.isprintable() or "\t" in text) else None

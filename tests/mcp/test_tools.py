@@ -1,5 +1,5 @@
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pytest
 from hypothesis import given
@@ -8,12 +8,15 @@ from pydantic import Field
 
 from tenantry import CallContext, tool
 from tenantry.identity import Principal
-from tenantry.mcp.tools import ArgumentError, Catalogue, Tool, page
+from tenantry.mcp.catalogue import Catalogue, page
+from tenantry.mcp.context import Channel
+from tenantry.mcp.tools import ArgumentError, Tool
 
 CONTEXT = CallContext(
+    channel=cast(Channel, None),
     principal=Principal(
         tenant="a", subject="alice", client_id="c", scopes=frozenset(), token_id="t", family_id="f", expires_at=0
-    )
+    ),
 )
 
 
@@ -39,7 +42,7 @@ def test_types_and_docstring_become_schema_and_description():
     assert "ctx" not in export.input_schema["properties"]
     assert export.description == "Export it.\n\nWholly."
     assert export.annotations == {"readOnlyHint": True}
-    assert export.is_async
+    assert export.function.is_async
 
 
 def test_arguments_arrive_as_their_types_with_the_context_beside_them():
@@ -105,7 +108,7 @@ def test_the_catalogue_is_in_the_order_of_names_and_has_no_doubles():
     tools: list[Tool] = [named("b"), named("a")]
 
     assert list(Catalogue(tools)) == ["a", "b"]
-    with pytest.raises(ValueError, match="two tools"):
+    with pytest.raises(ValueError, match="two are named"):
         Catalogue([*tools, named("a")])
 
 

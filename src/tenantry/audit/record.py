@@ -20,6 +20,11 @@ class Kind(Enum):
 
     TOOL_CALL = "tool_call"
     TOOL_DENIED = "tool_denied"
+    PROMPT_GET = "prompt_get"
+    PROMPT_DENIED = "prompt_denied"
+    RESOURCE_READ = "resource_read"
+    RESOURCE_DENIED = "resource_denied"
+    TASK_CREATED = "task_created"
     LOGIN = "login"
     LOGIN_FAILED = "login_failed"
     CLIENT_REGISTERED = "client_registered"
@@ -42,6 +47,12 @@ class Outcome(Enum):
     CRASHED = "crashed"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
+    INPUT_REQUIRED = "input_required"
+    """The client was asked for more, and may send the call again with the answers."""
+    CONTINUED = "continued"
+    """It goes on as a task, whose own record follows."""
+    FAILED = "failed"
+    """It ended with a protocol error."""
     DENIED = "denied"
 
 
@@ -55,6 +66,9 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "family": (str,),
     "scope": (str,),
     "tool": (str,),
+    "prompt": (str,),
+    "resource": (str,),
+    "task": (str,),
     "arguments_sha256": (str,),
     "arguments_bytes": (int,),
     "decision": (str,),

@@ -6,6 +6,8 @@ Nothing else in the project compares revision strings; code asks for a feature.
 from dataclasses import dataclass
 from enum import Enum
 
+from tenantry.jsonrpc import Code
+
 
 class Era(Enum):
     """How a client opens (MCP 2026-07-28, versioning, terminology)."""
@@ -33,19 +35,37 @@ class Revision:
     structured: Structured = Structured.OBJECT
     argument_errors_are_results: bool = True
     """Whether bad arguments are an `isError` result that a model can read, or a -32602."""
-    server_description: bool = True
+    completions: bool = True
+    """Whether completion is a capability of its own."""
+    modes_of_elicitation: bool = True
+    """Whether an elicitation names its mode."""
+    batches: bool = False
+    event_ids: bool = True
+    """Whether streams can be resumed."""
+    priming: bool = True
+    """Whether a stream begins with an event that holds an id alone, and may be closed by the server early."""
+    audio: bool = True
+    resource_not_found: Code = Code.RESOURCE_NOT_FOUND
 
 
 _ALL = (
-    Revision(name="2026-07-28", era=Era.MODERN, structured=Structured.ANY),
+    Revision(
+        name="2026-07-28",
+        era=Era.MODERN,
+        structured=Structured.ANY,
+        event_ids=False,
+        resource_not_found=Code.INVALID_PARAMS,
+    ),
     Revision(name="2025-11-25"),
-    Revision(name="2025-06-18", argument_errors_are_results=False, server_description=False),
+    Revision(name="2025-06-18", argument_errors_are_results=False, modes_of_elicitation=False, priming=False),
     Revision(
         name="2025-03-26",
         titles=False,
         structured=Structured.ABSENT,
         argument_errors_are_results=False,
-        server_description=False,
+        modes_of_elicitation=False,
+        priming=False,
+        batches=True,
     ),
     Revision(
         name="2024-11-05",
@@ -53,7 +73,10 @@ _ALL = (
         titles=False,
         structured=Structured.ABSENT,
         argument_errors_are_results=False,
-        server_description=False,
+        modes_of_elicitation=False,
+        priming=False,
+        completions=False,
+        audio=False,
     ),
 )
 REVISIONS = {revision.name: revision for revision in _ALL}

@@ -4,21 +4,26 @@ The era is decided for each request by itself: a request with per-request metada
 is called (MCP 2026-07-28, versioning, backward compatibility).
 """
 
-import base64
-import binascii
 from dataclasses import dataclass
 
 from tenantry.jsonrpc import Code, Id, Message, Notification, Object, RemoteProtocolError, Request, Response
 from tenantry.mcp import revisions
 from tenantry.mcp.revisions import Era, Revision
-from tenantry.web import Headers
+from tenantry.web import Headers, decode_mirrored
 
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 
 # Whose `Mcp-Name` mirrors which parameter (MCP 2026-07-28, Streamable HTTP, standard request headers).
-_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-_SENTINEL = ("=?base64?", "?=")
+_NAMED = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    # The tasks extension, routing headers.
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
 
 _STATUS: dict[Era, dict[Code, int]] = {
     Era.MODERN: {Code.METHOD_NOT_FOUND: 404, Code.INTERNAL_ERROR: 500},
@@ -134,7 +139,7 @@ def _check_headers(headers: Headers, message: Request, requested: str) -> None:
 def _check_name(header: str | None, value: object, id_: Id) -> None:
     if header is None and not isinstance(value, str):
         return  # the parameter itself is missing or wrong: the method's own check says so
-    sent = None if header is None else decode_header_value(header)
+    sent = None if header is None else decode_mirrored(header)
     _must_match(sent, value, "Mcp-Name", id_)
 
 
@@ -145,18 +150,3 @@ def _must_match(header: str | None, value: object, name: str, id_: Id) -> None:
         raise RemoteProtocolError(
             Code.HEADER_MISMATCH, f"Header mismatch: {name} differs from the request's body", id=id_
         )
-
-
-def decode_header_value(text: str) -> str | None:
-    """Undo the base64 form of a mirrored value (MCP 2026-07-28, Streamable HTTP, value encoding).
-
-    None where the value is malformed: bytes outside printable ASCII, or a base64 form that holds no UTF-8.
-    """
-    text = text.strip(" \t")
-    start, end = _SENTINEL
-    if text.startswith(start) and text.endswith(end) and len(text) >= len(start) + len(end):
-        try:
-            return base64.b64decode(text[len(start) : -len(end)], validate=True).decode()
-        except (binascii.Error, ValueError):
-            return None
-    return text if text.isascii() and (text.isprintable() or "\t" in text) else None

@@ -4,8 +4,9 @@ MCP 2025-11-25, lifecycle and transports, session management. A session never au
 does that by its access token, and the session must then be one of the same tenant, subject and client.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from tenantry.identity import Principal
 
@@ -70,6 +71,11 @@ class Session:
     state: State
     last_seen: int
     """Seconds since the epoch."""
+    capabilities: dict[str, Any] = field(default_factory=dict)
+    """What the client declared in its handshake."""
+    log_level: str | None = None
+    subscriptions: set[str] = field(default_factory=set)
+    """The URIs of the resources that it wants to hear of."""
 
     def belongs_to(self, principal: Principal) -> bool:
         """Whether `principal` is the tenant, subject and client that opened it."""
