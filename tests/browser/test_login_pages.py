@@ -243,7 +243,8 @@ def test_it_works_with_javascript_turned_off(browser, server, callback):
 def test_it_works_with_the_keyboard_alone(visit):
     visit.authorize()
     keyboard = visit.page.keyboard
-    keyboard.type("alice")  # the first field has the focus
+    expect(visit.page.locator("input[name=username]")).to_be_focused()
+    keyboard.type("alice")
     keyboard.press("Tab")
     keyboard.type("demo")
     keyboard.press("Enter")

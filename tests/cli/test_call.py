@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tenantry.cli import app, client
 from tenantry.cli.call import BadArguments, call, parse_arguments, user_of
 from tenantry.cli.client import Endpoint, Fault, Outcome, Person, Reply, Verdict
-from tenantry.mcp.route import decode_header_value
+from tenantry.web import decode_mirrored
 
 URL = "http://localhost:3000/mcp"
 ISSUER = "http://localhost:3000"
@@ -93,7 +93,7 @@ def test_a_mirrored_value_is_encoded_as_the_text_of_the_protocol_has_it(text, en
 
 @given(st.text(max_size=40) | st.text(max_size=9).map(lambda text: f"=?base64?{text}?="))
 def test_the_server_reads_the_same_value_out_of_the_header(text):
-    assert decode_header_value(client.encode_header_value(text)) == text
+    assert decode_mirrored(client.encode_header_value(text)) == text
 
 
 def test_a_challenge_is_read_with_quoted_and_bare_values():

@@ -102,7 +102,7 @@ def test_another_tenants_tool_and_one_that_does_not_exist_look_alike_but_are_rec
         shown.append(capsys.readouterr().err.replace(tool, "TOOL"))
         reasons.append(last_call(running)["reason"])
     assert shown[0] == shown[1]
-    assert reasons == ["foreign_tool", "unknown_tool"]
+    assert reasons == ["foreign", "unknown"]
 
 
 @at_dual

@@ -134,7 +134,7 @@ class World:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        answer = await self.app.handle(Exchange(request, receive))
+        answer = await self.app.handle(Exchange(request, receive, _send_nothing))
         assert isinstance(answer, web.Response)
         return answer
 
@@ -293,3 +293,7 @@ class Browser:
         form = forms_of(page)[0]
         assert ("decision", decision) in form.buttons, page.body
         return await self.post(form.action, {**form.fields, "decision": decision})
+
+
+async def _send_nothing(_: object) -> None:
+    raise AssertionError("an endpoint of the authorization server answers in one piece")

@@ -1,25 +1,30 @@
 """The whole application without a socket: real store, real audit log, ASGI messages in and out."""
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import trio
+import trio.testing
 
 from tenantry.audit import record
-from tenantry.config import Config, Mode, load
-from tenantry.mcp.tools import Catalogue, Tool
+from tenantry.config import Config, FeatureSection, Mode, load
+from tenantry.mcp.offer import Offer
+from tenantry.mcp.prompts import Prompt
+from tenantry.mcp.resources import Resource
+from tenantry.mcp.tools import Tool
 from tenantry.oauth import access_token
 from tenantry.server import audit_log
 from tenantry.server.asgi import ASGIApp, Message, application
 from tenantry.server.audit_log import AuditLog
 from tenantry.server.audit_writer import AuditWriter
 from tenantry.server.keys import SigningKeys
-from tenantry.server.runtime import Parts, build, load_tools
+from tenantry.server.runtime import Parts, build, load_offer
 from tenantry.server.store import Store
 
 HOST = "localhost:3000"
@@ -42,6 +47,16 @@ class Answered:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    @property
+    def events(self) -> list[Any]:
+        """The messages of an event stream, in order."""
+        return [json.loads(data) for data in data_of(self.body)]
+
+    @property
+    def ids(self) -> list[str]:
+        """The event ids of an event stream, in order."""
+        return [line.removeprefix(b"id: ").decode() for line in self.body.split(b"\n") if line.startswith(b"id: ")]
+
 
 class InProcess:
     """One server in this process, and clients of it."""
@@ -59,6 +74,12 @@ class InProcess:
     def records(self) -> list[dict[str, Any]]:
         """The audit log as it stands on the disk."""
         return [record.decode(body) for _, body in audit_log.read(self.path)]
+
+    def store_row(self, question: str) -> tuple[Any, ...]:
+        """The first row of the store that a question in SQL finds."""
+        with closing(sqlite3.connect(self.path.parent / "state.db")) as connection:
+            row: tuple[Any, ...] = connection.execute(question).fetchone()
+        return row
 
     def token(self, user: str = "alice", *scopes: str, client: str = "client", **changes: Any) -> str:
         """An access token as the token endpoint would sign it; all of the person's scopes unless some are named."""
@@ -85,8 +106,12 @@ class InProcess:
         headers: dict[str, str] | None = None,
         body: bytes = b"",
         left: trio.Event | None = None,
+        hear: Callable[[bytes], None] | None = None,
     ) -> Answered:
-        """Send one request and take the whole answer; the client leaves when `left` is set."""
+        """Send one request and take the whole answer; the client leaves when `left` is set.
+
+        `hear` is told each part of the body as it comes.
+        """
         answered: list[Message] = []
         asked = False
 
@@ -95,12 +120,16 @@ class InProcess:
             if not asked:
                 asked = True
                 return {"type": "http.request", "body": body, "more_body": False}
-            await (left or trio.Event()).wait()
+            await (trio.Event() if left is None else left).wait()
             return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
             await trio.lowlevel.checkpoint()
+            if left is not None and left.is_set():
+                return  # what is sent to a client that has left goes nowhere
             answered.append(message)
+            if hear is not None and message.get("body"):
+                hear(message["body"])
 
         fields = {"host": HOST, **({"content-length": str(len(body))} if body else {}), **(headers or {})}
         target, _, query = path.partition("?")
@@ -117,7 +146,7 @@ class InProcess:
             receive,
             send,
         )
-        start = answered[0]
+        start: Message = answered[0] if answered else {"status": 0, "headers": []}
         return Answered(
             start["status"],
             {name.decode(): value.decode("latin-1") for name, value in start["headers"]},
@@ -125,7 +154,13 @@ class InProcess:
         )
 
     async def post(
-        self, message: object, token: str | None = None, *, left: trio.Event | None = None, **headers: str | None
+        self,
+        message: object,
+        token: str | None = None,
+        *,
+        left: trio.Event | None = None,
+        hear: Callable[[bytes], None] | None = None,
+        **headers: str | None,
     ) -> Answered:
         """POST a message to the MCP endpoint; a header given as None is left out."""
         fields = {"content-type": "application/json", "accept": BOTH}
@@ -138,19 +173,49 @@ class InProcess:
             headers={name: value for name, value in chosen.items() if value is not None},
             body=message if isinstance(message, bytes) else json.dumps(message).encode(),
             left=left,
+            hear=hear,
         )
 
-    async def modern(self, method: str, token: str, id_: int | str = 0, **params: Any) -> Answered:
+    async def modern(
+        self,
+        method: str,
+        token: str,
+        id_: int | str = 0,
+        *,
+        capabilities: dict[str, Any] | None = None,
+        meta: dict[str, Any] | None = None,
+        left: trio.Event | None = None,
+        hear: Callable[[bytes], None] | None = None,
+        headers: dict[str, str] | None = None,
+        **params: Any,
+    ) -> Answered:
         """POST a request of the modern era with all that it needs."""
-        headers = {"mcp_protocol_version": "2026-07-28", "mcp_method": method}
-        if method == "tools/call":
-            headers["mcp_name"] = params["name"]
-        return await self.post(request(method, id_, _meta=MODERN_META, **params), token, **headers)
+        fields = {"mcp_protocol_version": "2026-07-28", "mcp_method": method, **(headers or {})}
+        mirrored = params.get("name") or params.get("uri") or params.get("taskId")
+        if mirrored is not None and "mcp_name" not in fields:
+            fields["mcp_name"] = mirrored
+        meta = {
+            **MODERN_META,
+            "io.modelcontextprotocol/clientCapabilities": capabilities or {},
+            **(meta or {}),
+        }
+        return await self.post(request(method, id_, _meta=meta, **params), token, left=left, hear=hear, **fields)
 
-    async def initialize(self, token: str, revision: str = "2025-11-25") -> Answered:
+    async def initialize(
+        self, token: str, revision: str = "2025-11-25", capabilities: dict[str, Any] | None = None
+    ) -> Answered:
         """Do the first half of the legacy handshake."""
-        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        params = {
+            "protocolVersion": revision,
+            "capabilities": capabilities or {},
+            "clientInfo": {"name": "test", "version": "1"},
+        }
         return await self.post(request("initialize", 1, **params), token)
+
+
+def data_of(body: bytes) -> list[bytes]:
+    """The data of all events that have any."""
+    return [line.removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: {")]
 
 
 def request(method: str, id_: int | str | None = 0, **params: Any) -> dict[str, Any]:
@@ -165,6 +230,19 @@ def demo_config(mode: str = "dual") -> Config:
     return load(text, source="demo").model_copy(update={"mode": Mode(mode)}).at("http://localhost:3000")
 
 
+def offering(config: Config, more: list[Tool | Resource | Prompt]) -> Config:
+    """The configuration with more to offer in tenant-a, all under the scope `tools:call`."""
+    tables = {"tools": Tool, "resources": Resource, "prompts": Prompt}
+    names = {table: [item.name for item in more if isinstance(item, kind)] for table, kind in tables.items()}
+    needed = FeatureSection(scopes=("tools:call",))
+    tenant = config.tenants["tenant-a"]
+    tenant = tenant.model_copy(update={table: (*getattr(tenant, table), *names[table]) for table in tables})
+    update: dict[str, Any] = {
+        table: {**getattr(config, table), **dict.fromkeys(names[table], needed)} for table in tables
+    }
+    return config.model_copy(update={**update, "tenants": {**config.tenants, "tenant-a": tenant}})
+
+
 @asynccontextmanager
 async def in_process(
     data: Path,
@@ -172,26 +250,39 @@ async def in_process(
     *,
     config: Config | None = None,
     tools: list[Tool] | None = None,
+    offer: list[Tool | Resource | Prompt] | None = None,
     clock: Callable[[], float] = lambda: 1_800_000_000.0,
     closing: trio.Event | None = None,
 ) -> AsyncIterator[InProcess]:
-    """Run a server on the data in `data` until the block ends; with `tools`, in place of the demo's of those names."""
-    config = config or demo_config(mode)
+    """Run a server on the data in `data` until the block ends; with `tools`, in place of the demo's of those names.
+
+    What is in `offer` is there besides, for tenant-a alone.
+    """
+    config = offering(config or demo_config(mode), offer or [])
     store = Store.open(data / "state.db")
     path = data / audit_log.FILE_NAME
     log = AuditLog(path)
     audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
     sites = config.sites(bound_port=3000, bound_to_loopback=True)
-    demo = load_tools(config, source="demo")
+    demo = load_offer(demo_config(mode), source="demo")
     named = {tool.name: tool for tool in tools or []}
-    catalogue = Catalogue(named.get(name, demo[name]) for name in demo)
-    parts = build(config, catalogue=catalogue, store=store, audit=audit, sites=sites, clock=clock)
-    app = application(parts.app.handle, closing=closing or trio.Event())
+    whole = Offer.of([*(named.get(name, demo.tools[name]) for name in demo.tools), *(offer or [])])
+    parts = build(config, offer=whole, store=store, audit=audit, sites=sites, clock=clock)
+    app = application(parts.app.handle, closing=trio.Event() if closing is None else closing)
     async with trio.open_nursery() as nursery:
         await nursery.start(audit.run)
         try:
-            yield InProcess(app, parts=parts, config=config, store=store, path=path, now=clock)
+            async with trio.open_nursery() as serving:
+                await serving.start(parts.tasks.run)
+                yield InProcess(app, parts=parts, config=config, store=store, path=path, now=clock)
+                serving.cancel_scope.cancel()
         finally:
             audit.close()
     log.close()
     store.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what tasks and threads together bring about."""
+    while not condition():
+        await trio.testing.wait_all_tasks_blocked(0.005)

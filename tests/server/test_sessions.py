@@ -54,7 +54,7 @@ async def is_known(place: Surroundings, session_id: str, principal: Principal = 
 
 
 async def test_a_session_survives_a_restart_with_its_revision(place):
-    session_id = await place.sessions.open(ALICE, "2025-06-18")
+    session_id = await place.sessions.open(ALICE, "2025-06-18", {})
     place.restart()
     session = await place.sessions.find(session_id, ALICE)
 
@@ -62,14 +62,14 @@ async def test_a_session_survives_a_restart_with_its_revision(place):
 
 
 async def test_another_access_token_of_the_same_grant_finds_the_session(place):
-    session_id = await place.sessions.open(ALICE, "2025-11-25")
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
 
     assert await is_known(place, session_id, dataclasses.replace(ALICE, token_id="next", expires_at=9))
 
 
 @pytest.mark.parametrize("change", [{"tenant": "b"}, {"subject": "bob"}, {"client_id": "d"}])
 async def test_a_session_is_unknown_to_everybody_else(place, change):
-    session_id = await place.sessions.open(ALICE, "2025-11-25")
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
     with pytest.raises(UnknownSession) as caught:
         await place.sessions.find(session_id, dataclasses.replace(ALICE, **change))
     assert caught.value.foreign
@@ -77,7 +77,7 @@ async def test_a_session_is_unknown_to_everybody_else(place, change):
 
 @pytest.mark.parametrize("restart", [False, True])
 async def test_an_ended_session_is_gone_with_its_stream(place, restart):
-    session_id = await place.sessions.open(ALICE, "2025-11-25")
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
     session = await place.sessions.find(session_id, ALICE)
     stream = place.sessions.attach_stream(session)
     await place.sessions.end(session)
@@ -89,8 +89,8 @@ async def test_an_ended_session_is_gone_with_its_stream(place, restart):
 
 
 async def test_an_idle_session_expires_and_one_in_use_does_not(place):
-    idle = await place.sessions.open(ALICE, "2025-11-25")
-    used = await place.sessions.open(ALICE, "2025-11-25")
+    idle = await place.sessions.open(ALICE, "2025-11-25", {})
+    used = await place.sessions.open(ALICE, "2025-11-25", {})
     for _ in range(5):
         place.now += 30
         assert await is_known(place, used)
@@ -105,8 +105,8 @@ async def test_an_idle_session_expires_and_one_in_use_does_not(place):
 async def test_a_person_with_too_many_sessions_loses_the_oldest_and_nobody_else_does(tmp_path):
     place = Surroundings(tmp_path / "s.db", per_tenant=30)
     bob = dataclasses.replace(ALICE, subject="bob")
-    bobs = await place.sessions.open(bob, "2025-11-25")
-    mine = [await place.sessions.open(ALICE, "2025-11-25") for _ in range(5)]
+    bobs = await place.sessions.open(bob, "2025-11-25", {})
+    mine = [await place.sessions.open(ALICE, "2025-11-25", {}) for _ in range(5)]
 
     assert [await is_known(place, session_id) for session_id in mine] == [False, False, True, True, True]
     assert await is_known(place, bobs, bob)
@@ -116,9 +116,9 @@ async def test_a_person_with_too_many_sessions_loses_the_oldest_and_nobody_else_
 async def test_a_tenant_is_capped_and_other_tenants_are_not_touched(tmp_path):
     place = Surroundings(tmp_path / "s.db", per_tenant=3)
     other = dataclasses.replace(ALICE, tenant="b")
-    others = await place.sessions.open(other, "2025-11-25")
+    others = await place.sessions.open(other, "2025-11-25", {})
     people = [dataclasses.replace(ALICE, subject=f"p{number}") for number in range(5)]
-    opened = [await place.sessions.open(person, "2025-11-25") for person in people]
+    opened = [await place.sessions.open(person, "2025-11-25", {}) for person in people]
 
     known = [await is_known(place, session_id, person) for session_id, person in zip(opened, people, strict=True)]
     assert known == [False, False, True, True, True]
@@ -127,7 +127,7 @@ async def test_a_tenant_is_capped_and_other_tenants_are_not_touched(tmp_path):
 
 
 async def test_a_new_stream_ends_the_one_before_it(place):
-    session_id = await place.sessions.open(ALICE, "2025-11-25")
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
     session = await place.sessions.find(session_id, ALICE)
     first = place.sessions.attach_stream(session)
     second = place.sessions.attach_stream(session)
@@ -138,7 +138,7 @@ async def test_a_new_stream_ends_the_one_before_it(place):
 
 
 async def test_the_id_itself_is_kept_nowhere(place, tmp_path):
-    session_id = await place.sessions.open(ALICE, "2025-11-25")
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
     place.store.close()
 
     assert all(session_id.encode() not in path.read_bytes() for path in tmp_path.iterdir())

@@ -8,6 +8,7 @@ from tenantry.cli.audit import audit
 from tenantry.cli.call import call
 from tenantry.cli.conformance import conformance
 from tenantry.cli.hash_password import hash_password
+from tenantry.cli.reload import reload
 from tenantry.cli.serve import serve
 from tenantry.version import __version__
 
@@ -15,6 +16,7 @@ app = App(name="tenantry", version=__version__, help="A multi-tenant MCP server 
 app.command(serve)
 app.command(audit)
 app.command(hash_password)
+app.command(reload)
 app.command(call)
 app.command(conformance)
 

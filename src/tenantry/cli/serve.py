@@ -1,6 +1,7 @@
 """`tenantry serve`."""
 
 import sys
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ import structlog
 import trio
 from cyclopts import Parameter
 
-from tenantry.config import Config, ConfigError, Mode, load
+from tenantry.config import Config, ConfigError, Mode, build, load
 from tenantry.server.runtime import Settings, StartError
 from tenantry.server.runtime import serve as run_server
 
@@ -20,6 +21,7 @@ def serve(
     *,
     config: Path | None = None,
     demo: Annotated[bool, Parameter(negative="")] = False,
+    conformance: Annotated[bool, Parameter(negative="")] = False,
     host: str = "127.0.0.1",
     port: int = 3000,
     public_url: str | None = None,
@@ -34,6 +36,9 @@ def serve(
         The TOML file with tenants, users and tools.
     demo
         Serve the built-in demo instead: tenant-a and tenant-b, alice, bob and carol, password "demo".
+    conformance
+        Add to the demo the tenant "conformance" and its user tester, with what the official MCP conformance runner
+        calls.
     host
         The address to listen on.
     port
@@ -46,10 +51,14 @@ def serve(
         Which clients are served: those with MCP sessions, without, or both (dual, the default).
     """
     _log_to_stderr()
+
+    def read() -> tuple[Config, str]:
+        chosen, source = _configuration(config, demo=demo, conformance=conformance)
+        return _with_flags(chosen, public_url=public_url, mode=mode), source
+
     try:
-        chosen, source = _configuration(config, demo=demo)
-        chosen = _with_flags(chosen, public_url=public_url, mode=mode)
-        settings = Settings(config=chosen, source=source, data=data, host=host, port=port)
+        chosen, source = read()
+        settings = Settings(config=chosen, source=source, data=data, host=host, port=port, read_again=lambda: read()[0])
         trio.run(lambda: run_server(settings, on_ready=_say_ready))
     except (ConfigError, StartError) as error:
         print(f"tenantry: {error}", file=sys.stderr)
@@ -60,17 +69,39 @@ def serve(
     return 0
 
 
-def _configuration(path: Path | None, *, demo: bool) -> tuple[Config, str]:
+def _configuration(path: Path | None, *, demo: bool, conformance: bool) -> tuple[Config, str]:
     if demo == (path is not None):
         raise StartError("say either --config FILE or --demo")
+    if conformance and not demo:
+        raise StartError("--conformance adds to the demo: say --demo --conformance")
     if path is None:
-        return load((files("tenantry.demo") / "demo.toml").read_text(), source="the demo"), "the demo"
+        names = ("demo.toml", "conformance.toml") if conformance else ("demo.toml",)
+        return build(_together(*map(_demo_document, names)), source="the demo"), "the demo"
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), [f"can't be read: {error}"]) from None
     sys.path.insert(0, str(path.absolute().parent))  # a module of tools may lie beside its configuration
     return load(text, source=str(path)), str(path)
+
+
+def _demo_document(name: str) -> dict[str, object]:
+    return tomllib.loads((files("tenantry.demo") / name).read_text())
+
+
+def _together(*documents: dict[str, object]) -> dict[str, object]:
+    """Merge documents by their tables; a list goes on with the next one's, anything else gives way to it."""
+    merged: dict[str, object] = {}
+    for document in documents:
+        for name, value in document.items():
+            known = merged.get(name)
+            if isinstance(known, dict) and isinstance(value, dict):
+                merged[name] = _together(known, value)
+            elif isinstance(known, list) and isinstance(value, list):
+                merged[name] = known + value
+            else:
+                merged[name] = value
+    return merged
 
 
 def _with_flags(config: Config, *, public_url: str | None, mode: str | None) -> Config:

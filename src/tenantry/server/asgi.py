@@ -47,11 +47,12 @@ _log = structlog.get_logger()
 class Exchange:
     """One request under way: its head at once, its body when asked for."""
 
-    __slots__ = ("_body_due", "_gone", "_receive", "request")
+    __slots__ = ("_body_due", "_gone", "_receive", "_send", "request")
 
-    def __init__(self, request: web.Request, receive: Receive) -> None:
+    def __init__(self, request: web.Request, receive: Receive, send: Send) -> None:
         self.request = request
         self._receive = receive
+        self._send = send
         self._gone = False
         self._body_due = _announces_body(request.headers)
 
@@ -107,6 +108,23 @@ class Exchange:
         self._gone = message["type"] == "http.disconnect"
         return message
 
+    async def begin_stream(self) -> None:
+        """Begin an answer of `text/event-stream` from inside of the handler, which then gives back `ANSWERED`.
+
+        Only once the body was read; `send_part` and `end_stream` follow.
+        """
+        if self._body_due:
+            raise RuntimeError("an event stream needs its request's body read")
+        await self._send(_start(200, _STREAM_FIELDS))
+
+    async def send_part(self, data: bytes) -> None:
+        """Send whole SSE events; nothing happens where the client has left."""
+        await self._send(_body(data, more=True))
+
+    async def end_stream(self) -> None:
+        """Send the last chunk."""
+        await self._send(_body(b""))
+
     async def drain(self) -> None:
         """Read and drop what is left of the body, within DRAIN_BYTES, DRAIN_EVENTS and DRAIN_S."""
         left = DRAIN_BYTES
@@ -132,11 +150,11 @@ class Exchange:
         """
         if self._body_due:
             raise RuntimeError("read the body first: its messages would be lost")
-        return _cancelled_by(self.wait_for_disconnect)
+        return cancelled_by(self.wait_for_disconnect)
 
 
 @asynccontextmanager
-async def _cancelled_by(*waits: Callable[[], Awaitable[None]]) -> AsyncIterator[trio.CancelScope]:
+async def cancelled_by(*waits: Callable[[], Awaitable[None]]) -> AsyncIterator[trio.CancelScope]:
     """Run a block that is cancelled when the first of `waits` returns; its exceptions come out unwrapped."""
     block = trio.CancelScope()
 
@@ -172,9 +190,16 @@ class EventStream:
     deadline: float = float("inf")
     outlives_closing: bool = False
     """For the stream that answers one call: a stop lets it finish within the host's grace."""
+    farewell: bytes = b""
+    """Sent last where the stream did not end because its client left."""
 
 
-Answer: TypeAlias = web.Response | EventStream
+class Answered:
+    """The handler has sent the whole answer itself."""
+
+
+ANSWERED = Answered()
+Answer: TypeAlias = web.Response | EventStream | Answered
 Handler: TypeAlias = Callable[[Exchange], Awaitable[Answer]]
 
 
@@ -192,8 +217,10 @@ def application(handle: Handler, *, closing: trio.Event) -> ASGIApp:
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"scope {scope['type']} is not served")
-        exchange = Exchange(_request(scope), receive)
+        exchange = Exchange(_request(scope), receive, send)
         answer, fields = await _answer(handle, exchange)
+        if isinstance(answer, Answered):
+            return
         if isinstance(answer, EventStream):
             await send(_start(200, fields))
             await _run_stream(answer, exchange, send, closing)
@@ -234,13 +261,13 @@ async def _send_early(start: Message, payload: bytes, exchange: Exchange, send: 
 async def _run_stream(stream: EventStream, exchange: Exchange, send: Send, closing: trio.Event) -> None:
     outlet = _Outlet(send, ending=trio.Event() if stream.outlives_closing else closing)
     try:
-        async with _cancelled_by(exchange.wait_for_disconnect, outlet.keep_alive) as scope:
+        async with cancelled_by(exchange.wait_for_disconnect, outlet.keep_alive) as scope:
             scope.deadline = stream.deadline
             await stream.run(outlet.send)
     except Exception:  # noqa: BLE001 - the answer has begun, so the missing last chunk must tell
         _log.error("stream_failed", path=exchange.request.path, exc_info=True)
         return
-    await send(_body(b""))
+    await send(_body(stream.farewell))
 
 
 class _Outlet:
@@ -309,6 +336,8 @@ def _payload(answer: web.Response) -> bytes:
 
 
 def _fields(answer: Answer) -> Fields:
+    if isinstance(answer, Answered):
+        return []
     fields = [_field(name.lower(), value) for name, value in answer.headers.items()]
     if isinstance(answer, EventStream):
         return _STREAM_FIELDS + fields

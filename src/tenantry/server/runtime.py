@@ -25,20 +25,30 @@ import trio
 from tenantry import web
 from tenantry.config import Config, ConfigError, is_loopback
 from tenantry.identity import Principal
-from tenantry.mcp.tools import Catalogue, Tool
+from tenantry.mcp.offer import Offer
+from tenantry.mcp.prompts import Prompt
+from tenantry.mcp.resources import Resource
+from tenantry.mcp.tools import Tool
+from tenantry.policy import Directory
 from tenantry.server import host
 from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import ASGIApp, application
 from tenantry.server.audit_log import FILE_NAME, AuditLog
 from tenantry.server.audit_writer import AuditWriter
+from tenantry.server.calls import Calls
+from tenantry.server.changes import Changes, World
+from tenantry.server.event_store import EventStore
+from tenantry.server.features import Features
 from tenantry.server.keys import SigningKeys
+from tenantry.server.legacy import LegacyEra
 from tenantry.server.login import Login
 from tenantry.server.mcp_endpoint import McpEndpoint
+from tenantry.server.modern import ModernEra, RequestStates
 from tenantry.server.oauth_endpoints import OAuthEndpoints, authenticate
 from tenantry.server.revocations import Revocations
 from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
-from tenantry.server.tool_calls import ToolCalls
+from tenantry.server.tasks import Tasks
 
 _log = structlog.get_logger()
 
@@ -54,27 +64,36 @@ class Settings:
     config: Config
     source: str
     """The configuration's name in errors."""
+    read_again: Callable[[], Config] | None = None
+    """Gives the configuration as it stands now; raises `ConfigError`."""
     data: Path
     host: str = "127.0.0.1"
     port: int = 3000
 
 
-def load_tools(config: Config, *, source: str) -> Catalogue:
-    """Import the configured modules and take the tools that the configuration names.
+def load_offer(config: Config, *, source: str) -> Offer:
+    """Import the configured modules and take what the configuration names.
 
-    Raises `ConfigError` for a module that can't be imported and for a tool that no module offers.
+    Raises `ConfigError` for a module that can't be imported and for a name that no module offers.
     """
-    offered: dict[str, Tool] = {}
+    offered: list[Tool | Resource | Prompt] = []
     for name in config.tool_modules:
         try:
             module = importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(source, [f"tool_modules: {name} can't be imported: {error}"]) from error
-        offered |= {item.name: item for item in vars(module).values() if isinstance(item, Tool)}
-    missing = [f"tools.{name}: no module in tool_modules offers it" for name in config.tools if name not in offered]
+        offered += [item for item in vars(module).values() if isinstance(item, Tool | Resource | Prompt)]
+    wanted = {Tool: config.tools, Resource: config.resources, Prompt: config.prompts}
+    known = {(type(item), item.name) for item in offered}
+    missing = [
+        f"{table}.{name}: no module in tool_modules offers it"
+        for table, kind in (("tools", Tool), ("resources", Resource), ("prompts", Prompt))
+        for name in wanted[kind]
+        if (kind, name) not in known
+    ]
     if missing:
         raise ConfigError(source, missing)
-    return Catalogue(offered[name] for name in config.tools)
+    return Offer.of(item for item in offered if item.name in wanted[type(item)])
 
 
 @contextmanager
@@ -94,9 +113,23 @@ def own_data(data: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StartError(f"--data {data}: another tenantry is serving from it") from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d" % os.getpid(), 0)
         yield
     finally:
         os.close(lock)
+
+
+def process_serving(data: Path) -> int | None:
+    """The id of the process that serves from the directory, None where there is none."""
+    try:
+        with (data / "lock").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int((data / "lock").read_text())
+    except OSError:
+        return None
+    return None
 
 
 def fresh() -> str:
@@ -110,47 +143,59 @@ class Parts:
 
     app: App
     sessions: Sessions
+    tasks: Tasks
+    changes: Changes
 
 
 def build(
     config: Config,
     *,
-    catalogue: Catalogue,
+    offer: Offer,
     store: Store,
     audit: AuditWriter,
     sites: web.Sites,
     clock: Callable[[], float] = time.time,
 ) -> Parts:
     """Wire everything up: the one place where the parts meet."""
-    directory = config.directory()
+    changes = Changes(World(config.directory(), offer))
     keys = SigningKeys.load(store, now=int(clock()))
     revocations = Revocations.load(store, now=int(clock()))
     sessions = Sessions(store=store, config=config, clock=clock, fresh=fresh)
+    events = EventStore(store, fresh=fresh)
+    states = RequestStates(keys.seal_key, clock)
+
+    def directory() -> Directory:
+        return changes.world.directory
 
     def principal_of(request: web.Request) -> Principal:
         return authenticate(request, keys=keys, revocations=revocations, config=config, now=clock())
 
-    tool_calls = ToolCalls(
-        catalogue=catalogue,
-        directory=lambda: directory,
+    calls = Calls(
+        directory=directory,
         audit=audit,
         clock=clock,
         mode=config.mode.value,
         timeout_s=config.limits.tool_timeout_s,
     )
+    features = Features(config=config, changes=changes, calls=calls, seal=states.seal)
+    tasks = Tasks(store=store, calls=calls, audit=audit, changes=changes, clock=clock, fresh=fresh)
     endpoint = McpEndpoint(
         config=config,
         authenticate=principal_of,
-        sessions=sessions,
-        tool_calls=tool_calls,
-        catalogue=catalogue,
-        directory=lambda: directory,
-        audit=audit,
-        clock=clock,
+        legacy=LegacyEra(
+            config=config,
+            features=features,
+            changes=changes,
+            sessions=sessions,
+            events=events,
+            audit=audit,
+            clock=clock,
+        ),
+        modern=ModernEra(features=features, changes=changes, tasks=tasks, states=states, clock=clock),
     )
     oauth = OAuthEndpoints(
         config=config,
-        directory=lambda: directory,
+        directory=directory,
         store=store,
         audit=audit,
         keys=keys,
@@ -160,7 +205,7 @@ def build(
     )
     login = Login(
         config=config,
-        directory=lambda: directory,
+        directory=directory,
         store=store,
         audit=audit,
         keys=keys,
@@ -168,7 +213,7 @@ def build(
         fresh=fresh,
     )
     routes: Routes = {"/mcp": {ANY: endpoint.handle}, **oauth.routes(), **login.routes()}
-    return Parts(app=App(routes, sites), sessions=sessions)
+    return Parts(app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes)
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: trio.Event | None = None) -> None:
@@ -178,7 +223,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
     `StartError` and `ConfigError` before anything is served, and the audit log's own error after it has failed.
     """
     stop = trio.Event() if stop is None else stop
-    catalogue = load_tools(settings.config, source=settings.source)
+    offer = load_offer(settings.config, source=settings.source)
     with own_data(settings.data):
         try:
             listening = host.bind(settings.host, settings.port)
@@ -190,7 +235,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
         log = AuditLog(settings.data / FILE_NAME)
         audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
         sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host))
-        parts = build(config, catalogue=catalogue, store=store, audit=audit, sites=sites)
+        parts = build(config, offer=offer, store=store, audit=audit, sites=sites)
         app = application(parts.app.handle, closing=stop)
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(_run_audit, audit, stop))
@@ -198,6 +243,8 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
                 async with trio.open_nursery() as serving:
                     await serving.start(_stop_on_signal, stop)
                     serving.start_soon(parts.sessions.run)
+                    await serving.start(parts.tasks.run)
+                    await serving.start(partial(_reload_on_signal, settings, parts.changes))
                     await serving.start(partial(_serve_until, stop, app, listening, serving.cancel_scope))
                     on_ready(config.resource)
             finally:
@@ -251,3 +298,36 @@ async def _stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None
             if stop.is_set():
                 sys.exit(1)  # asked twice: whoever stops us doesn't want to wait
             stop.set()
+
+
+async def _reload_on_signal(
+    settings: Settings, changes: Changes, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    if settings.read_again is None or threading.current_thread() is not threading.main_thread():
+        task_status.started()
+        return
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            try:
+                world = reread(settings)
+            except ConfigError as error:
+                _log.error("the configuration was not reloaded", reason=str(error))
+            else:
+                changes.replace(world)
+                _log.info("the configuration was reloaded", source=settings.source)
+
+
+def reread(settings: Settings) -> World:
+    """Read the configuration again: tenants, people, and which tools there are.
+
+    Raises `ConfigError` for one that can't be served, and for a change that needs a restart.
+    """
+    if settings.read_again is None:
+        raise ConfigError(settings.source, ["it can't be read again"])
+    config = settings.read_again()
+    fixed = ("mode", "public_url", "scopes", "lifetimes", "limits", "tool_modules")
+    changed = [name for name in fixed if getattr(config, name) != getattr(settings.config, name)]
+    if changed:
+        raise ConfigError(settings.source, [f"{name}: a change of this needs a restart" for name in changed])
+    return World(config.directory(), load_offer(config, source=settings.source))

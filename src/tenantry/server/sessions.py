@@ -12,6 +12,7 @@ import trio
 
 from tenantry.config import Config
 from tenantry.identity import Principal
+from tenantry.jsonrpc import Object
 from tenantry.mcp.session import Event, Session, State, step
 from tenantry.server.store import Store
 
@@ -41,9 +42,11 @@ class Sessions:
         self._fresh = fresh
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
         self._touched: set[bytes] = set()
-        self._streams: dict[bytes, trio.Event] = {}
+        self.streams: dict[bytes, trio.Event] = {}
+        self.on_end: Callable[[bytes], None] = lambda _: None
+        """Told the digest of each session that is forgotten."""
 
-    async def open(self, principal: Principal, revision: str) -> str:
+    async def open(self, principal: Principal, revision: str, capabilities: Object) -> str:
         """Open a session and give its id, which only the client keeps.
 
         Where the tenant or the person has too many, those unheard of for longest end.
@@ -55,6 +58,7 @@ class Sessions:
             revision=revision,
             state=State.INITIALIZING,
             last_seen=int(self._clock()),
+            capabilities=capabilities,
         )
         evicted = await self._store.add_mcp_session(
             session, per_tenant=self._per_tenant, per_person=max(1, self._per_tenant // PER_PERSON_SHARE)
@@ -86,6 +90,11 @@ class Sessions:
         session.state = step(session.state, Event.INITIALIZED)
         await self._write_back()
 
+    async def changed(self, session: Session) -> None:
+        """The session's log level or subscriptions have changed; when this returns, a restart keeps them."""
+        self._touched.add(session.digest)
+        await self._write_back()
+
     async def end(self, session: Session) -> None:
         """The client ends its session, and with it its stream."""
         session.state = step(session.state, Event.DELETE)
@@ -98,13 +107,13 @@ class Sessions:
         A stream that is attached already ends: its client has most likely lost it without a word.
         """
         self._end_stream(session.digest)
-        ending = self._streams[session.digest] = trio.Event()
+        ending = self.streams[session.digest] = trio.Event()
         return ending
 
     def detach_stream(self, session: Session, ending: trio.Event) -> None:
         """The stream that was given `ending` is over."""
-        if self._streams.get(session.digest) is ending:
-            del self._streams[session.digest]
+        if self.streams.get(session.digest) is ending:
+            del self.streams[session.digest]
 
     async def run(self) -> None:
         """Write back and expire from time to time, until cancelled."""
@@ -136,9 +145,10 @@ class Sessions:
         self._sessions.pop(digest, None)
         self._touched.discard(digest)
         self._end_stream(digest)
+        self.on_end(digest)
 
     def _end_stream(self, digest: bytes) -> None:
-        ending = self._streams.pop(digest, None)
+        ending = self.streams.pop(digest, None)
         if ending is not None:
             ending.set()
 

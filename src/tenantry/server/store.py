@@ -9,11 +9,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 
+from tenantry.jsonrpc import Id
 from tenantry.mcp.session import Session, State
 from tenantry.oauth.clients import Client, client_of
 from tenantry.oauth.token import CodeGrant, RefreshGrant
@@ -83,6 +85,36 @@ MIGRATIONS: tuple[str, ...] = (
         expires_at REAL NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE mcp_session ADD COLUMN client_side TEXT NOT NULL DEFAULT '{}';
+    CREATE TABLE mcp_stream (
+        session BLOB NOT NULL REFERENCES mcp_session ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        request_id TEXT NOT NULL,
+        finished INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (session, name)
+    ) STRICT;
+    CREATE TABLE mcp_event (
+        seq INTEGER PRIMARY KEY,
+        session BLOB NOT NULL,
+        stream TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        message BLOB NOT NULL,
+        UNIQUE (session, stream, number),
+        FOREIGN KEY (session, stream) REFERENCES mcp_stream ON DELETE CASCADE
+    ) STRICT;
+    CREATE INDEX mcp_event_by_session ON mcp_event (session, seq);
+    CREATE TABLE task (
+        id TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        client TEXT NOT NULL,
+        expires_at REAL NOT NULL,
+        body TEXT NOT NULL,
+        ended INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX task_by_age ON task (expires_at);
+    """,
 )
 BUSY_TIMEOUT_S = 10
 # A redeemed code is remembered for a day, so that its replay still revokes what it gave.
@@ -115,6 +147,26 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None
         raise RuntimeError(f"the database has version {version}; this tenantry knows {len(migrations)}")
     for number, script in enumerate(migrations[version:], start=version + 1):
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStream:
+    """One stream of a session: what it answers, None for the standalone one, and whether it is over."""
+
+    request_id: Id | None
+    finished: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredTask:
+    """One task as it is kept: whose it is, and what `tasks/get` says of it."""
+
+    id: str
+    binding: tuple[str, str, str]
+    expires_at: float
+    """Seconds since the epoch."""
+    body: dict[str, Any]
+    ended: bool = False
 
 
 class Store:
@@ -175,8 +227,11 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> list[bytes]:
             connection.execute(
-                "INSERT INTO mcp_session VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (session.digest, tenant, subject, client, session.revision, session.state.value, session.last_seen),
+                "INSERT INTO mcp_session VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(session.digest, tenant, subject, client, session.revision, session.state.value),
+                    *(session.last_seen, _client_side(session)),
+                ),
             )
             surplus = _surplus(connection, "tenant = ? AND subject = ?", (tenant, subject), per_person)
             surplus += _surplus(connection, "tenant = ?", (tenant,), per_tenant)
@@ -191,23 +246,27 @@ class Store:
             row = connection.execute("SELECT * FROM mcp_session WHERE digest = ?", (digest,)).fetchone()
             if row is None:
                 return None
-            _, tenant, subject, client, revision, state, last_seen = row
+            _, tenant, subject, client, revision, state, last_seen, side = row
+            kept = json.loads(side)
             return Session(
                 digest=digest,
                 binding=(tenant, subject, client),
                 revision=revision,
                 state=State(state),
                 last_seen=last_seen,
+                capabilities=kept.get("capabilities", {}),
+                log_level=kept.get("log_level"),
+                subscriptions=set(kept.get("subscriptions", [])),
             )
 
         return await self._read(work)
 
     async def touch_mcp_sessions(self, sessions: Sequence[Session]) -> None:
         """Note the state of sessions and when they were last seen; one that was ended meanwhile stays ended."""
-        rows = [(session.state.value, session.last_seen, session.digest) for session in sessions]
+        rows = [(session.state.value, session.last_seen, _client_side(session), session.digest) for session in sessions]
         await self._transaction(
             lambda connection: connection.executemany(
-                "UPDATE mcp_session SET state = ?, last_seen = ? WHERE digest = ?", rows
+                "UPDATE mcp_session SET state = ?, last_seen = ?, client_side = ? WHERE digest = ?", rows
             )
         )
 
@@ -226,6 +285,125 @@ class Store:
                     "DELETE FROM mcp_session WHERE last_seen < ? RETURNING digest", (before,)
                 ).fetchall()
             ]
+        )
+
+    # --- what was sent on their streams
+
+    async def open_stream(self, session: bytes, name: str, request_id: Id | None) -> int:
+        """Begin a stream, or go on with it; give the number of its last event, 0 where it has none."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            connection.execute(
+                "INSERT INTO mcp_stream (session, name, request_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (session, name, json.dumps(request_id)),
+            )
+            (last,) = connection.execute(
+                "SELECT coalesce(max(number), 0) FROM mcp_event WHERE session = ? AND stream = ?", (session, name)
+            ).fetchone()
+            return int(last)
+
+        return await self._transaction(work)
+
+    async def add_event(
+        self, session: bytes, stream: str, number: int, message: bytes, *, final: bool, keep: int
+    ) -> None:
+        """Keep one event; the session's oldest beyond `keep` give way. One of a session that has ended is dropped."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO mcp_event (session, stream, number, message) SELECT session, name, ?, ? FROM mcp_stream"
+                " WHERE session = ? AND name = ?",
+                (number, message, session, stream),
+            )
+            connection.execute(
+                "DELETE FROM mcp_event WHERE seq IN"
+                " (SELECT seq FROM mcp_event WHERE session = ? ORDER BY seq DESC LIMIT -1 OFFSET ?)",
+                (session, keep),
+            )
+            if final:
+                connection.execute(
+                    "UPDATE mcp_stream SET finished = 1 WHERE session = ? AND name = ?", (session, stream)
+                )
+                connection.execute(
+                    "DELETE FROM mcp_stream WHERE session = ? AND finished AND NOT EXISTS"
+                    " (SELECT 1 FROM mcp_event WHERE session = mcp_stream.session AND stream = mcp_stream.name)",
+                    (session,),
+                )
+
+        await self._transaction(work)
+
+    async def find_stream(self, session: bytes, name: str) -> StoredStream | None:
+        """Give a stream of a session."""
+
+        def work(connection: sqlite3.Connection) -> StoredStream | None:
+            row = connection.execute(
+                "SELECT request_id, finished FROM mcp_stream WHERE session = ? AND name = ?", (session, name)
+            ).fetchone()
+            return None if row is None else StoredStream(json.loads(row[0]), finished=bool(row[1]))
+
+        return await self._read(work)
+
+    async def read_events(self, session: bytes, stream: str, after: int) -> tuple[list[tuple[int, bytes]], bool]:
+        """Give the events behind a number, and whether the stream is finished."""
+
+        def work(connection: sqlite3.Connection) -> tuple[list[tuple[int, bytes]], bool]:
+            rows = connection.execute(
+                "SELECT number, message FROM mcp_event WHERE session = ? AND stream = ? AND number > ? ORDER BY number",
+                (session, stream, after),
+            ).fetchall()
+            ended = connection.execute(
+                "SELECT finished FROM mcp_stream WHERE session = ? AND name = ?", (session, stream)
+            ).fetchone()
+            return rows, ended is None or bool(ended[0])
+
+        return await self._read(work)
+
+    # --- tasks
+
+    async def save_task(self, task: StoredTask) -> None:
+        """Keep a task as it stands; one that has ended stays as it ended."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " expires_at = excluded.expires_at, body = excluded.body, ended = excluded.ended WHERE NOT task.ended",
+                (task.id, *task.binding, task.expires_at, json.dumps(task.body), task.ended),
+            )
+
+        await self._transaction(work)
+
+    async def find_task(self, id_: str, binding: tuple[str, str, str]) -> StoredTask | None:
+        """Give a task of that tenant, subject and client; anybody else's is not found."""
+
+        def work(connection: sqlite3.Connection) -> StoredTask | None:
+            row = connection.execute(
+                "SELECT expires_at, body, ended FROM task WHERE id = ? AND tenant = ? AND subject = ? AND client = ?",
+                (id_, *binding),
+            ).fetchone()
+            if row is None:
+                return None
+            return StoredTask(id=id_, binding=binding, expires_at=row[0], body=json.loads(row[1]), ended=bool(row[2]))
+
+        return await self._read(work)
+
+    async def unended_tasks(self) -> list[StoredTask]:
+        """Give all tasks that have not ended."""
+
+        def work(connection: sqlite3.Connection) -> list[StoredTask]:
+            rows = connection.execute(
+                "SELECT id, tenant, subject, client, expires_at, body FROM task WHERE NOT ended"
+            ).fetchall()
+            return [
+                StoredTask(id=row[0], binding=(row[1], row[2], row[3]), expires_at=row[4], body=json.loads(row[5]))
+                for row in rows
+            ]
+
+        return await self._read(work)
+
+    async def expire_tasks(self, now: float) -> None:
+        """Forget the tasks whose time is over."""
+        await self._transaction(
+            lambda connection: connection.execute("DELETE FROM task WHERE expires_at < ? AND ended", (now,))
         )
 
     async def add_client(self, client_id: str, metadata: dict[str, Any], *, now: float) -> None:
@@ -438,3 +616,13 @@ def _surplus(connection: sqlite3.Connection, condition: str, values: tuple[str, 
             (*values, keep),
         ).fetchall()
     ]
+
+
+def _client_side(session: Session) -> str:
+    return json.dumps(
+        {
+            "capabilities": session.capabilities,
+            "log_level": session.log_level,
+            "subscriptions": sorted(session.subscriptions),
+        }
+    )

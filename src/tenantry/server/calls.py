@@ -1,0 +1,238 @@
+"""One use of a feature (`tools/call`, `prompts/get`, `resources/read`): decide, run, record, answer."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any
+
+import structlog
+import trio
+
+from tenantry import policy
+from tenantry.audit import record
+from tenantry.audit.record import ArgumentsDigest, Kind, Outcome
+from tenantry.identity import Principal
+from tenantry.jsonrpc import Code, Id, Object, RemoteProtocolError
+from tenantry.mcp import results
+from tenantry.mcp.context import CallContext
+from tenantry.mcp.functions import Function
+from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, InputRequired, Questions
+from tenantry.mcp.revisions import Era, Revision
+from tenantry.mcp.tools import ArgumentError, Tool, ToolError
+from tenantry.policy import Denied, Directory, Feature, Reason
+from tenantry.server.audit_writer import Recorder
+from tenantry.server.channels import Channel
+
+_log = structlog.get_logger()
+_RECORDED = {
+    "tool": (Kind.TOOL_CALL, Kind.TOOL_DENIED),
+    "prompt": (Kind.PROMPT_GET, Kind.PROMPT_DENIED),
+    "resource": (Kind.RESOURCE_READ, Kind.RESOURCE_DENIED),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is called and how it came; everything of it but the arguments' values is recorded."""
+
+    id: Id
+    feature: Feature
+    named: str
+    """What the client called it by: a name, or a resource's URI."""
+    arguments: Object
+    revision: Revision
+    session: str | None = None
+    """A name for the MCP session that is no secret."""
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a call ended: with a result body, a protocol error, a denial, or questions that come first."""
+
+    outcome: Outcome
+    body: Object | None = None
+    error: RemoteProtocolError | None = None
+    denied: Denied | None = None
+    questions: Questions = field(default_factory=dict)
+
+
+Run = Callable[[Channel], Awaitable[Object]]
+"""Runs the function and gives the result's body; raises what the function raises, and `ArgumentError`."""
+
+
+class Calls:
+    """Runs calls; every one of them leaves exactly one record before its answer can leave."""
+
+    def __init__(
+        self,
+        *,
+        directory: Callable[[], Directory],
+        audit: Recorder,
+        clock: Callable[[], float],
+        mode: str,
+        timeout_s: float,
+    ) -> None:
+        self._directory = directory
+        self._audit = audit
+        self._clock = clock
+        self._mode = mode
+        self._timeout_s = timeout_s
+
+    def decide(self, principal: Principal, feature: Feature) -> policy.Allowed | Denied:
+        """What the policy says now."""
+        return policy.decide(principal, feature, self._directory())
+
+    async def call(self, principal: Principal, call: Call, run: Run, channel: Channel) -> Ended:
+        """Decide on the call, run it if it is allowed, and return once its record is durable.
+
+        A call that is cancelled is recorded too: the append is shielded. Raises `AuditUnavailable` where there is
+        no record, and then nothing may be answered but that.
+        """
+        started, clock_started = perf_counter_ns(), self._clock()
+        decision = self.decide(principal, call.feature)
+        ended = Ended(outcome=Outcome.CANCELLED)
+        try:
+            if isinstance(decision, Denied):
+                ended = _refusal(principal, call, decision)
+            else:
+                ended = await self._run(call, run, channel)
+        finally:
+            allowed, denied = _RECORDED[call.feature.kind]
+            await self._audit.append(
+                record.encode(
+                    denied if isinstance(decision, Denied) else allowed,
+                    time_us=int(clock_started * 1_000_000),
+                    duration_us=(perf_counter_ns() - started) // 1000,
+                    outcome=ended.outcome,
+                    **_decided(decision),
+                    **self.origin(principal, call),
+                )
+            )
+        return ended
+
+    def origin(self, principal: Principal, call: Call) -> Object:
+        """The fields of a record that say who called what, and how it came."""
+        digest = ArgumentsDigest.of(call.arguments)
+        return {
+            "tenant": principal.tenant,
+            "subject": principal.subject,
+            "client": principal.client_id,
+            call.feature.kind: call.named,
+            "arguments_sha256": digest.sha256,
+            "arguments_bytes": digest.size,
+            "jsonrpc_id": call.id,
+            "session": call.session,
+            "task": call.task,
+            "era": call.revision.era.value,
+            "revision": call.revision.name,
+            "mode": self._mode,
+        }
+
+    async def _run(self, call: Call, run: Run, channel: Channel) -> Ended:
+        with trio.move_on_after(self._timeout_s) as deadline:
+            channel.deadline = deadline
+            return await _ended_by(call, run, channel)
+        text = f"{call.feature.name} took longer than {self._timeout_s:g} s and was stopped"
+        return _failed(Outcome.TIMED_OUT, call, text)
+
+
+async def _ended_by(call: Call, run: Run, channel: Channel) -> Ended:  # noqa: PLR0911  # one for each way to end
+    try:
+        return Ended(outcome=Outcome.SUCCEEDED, body=await run(channel))
+    except InputRequired as required:
+        return Ended(outcome=Outcome.INPUT_REQUIRED, questions=required.questions)
+    except Background:
+        return Ended(outcome=Outcome.CONTINUED)
+    except ArgumentError as error:
+        return _bad_arguments(call, error)
+    except (ToolError, BadAnswer) as error:
+        return _failed(Outcome.TOOL_ERROR, call, str(error))
+    except CannotAsk as error:
+        return _cannot_ask(call, error)
+    except RemoteProtocolError as error:
+        return Ended(outcome=Outcome.FAILED, error=_with_id(error, call.id))
+    except Exception:  # noqa: BLE001  # a tool may raise anything; that must end its call and not the server
+        _log.exception("a call crashed", feature=call.feature.name)
+        return _failed(Outcome.CRASHED, call, f"{call.feature.name} failed inside the server")
+
+
+async def invoke(function: Function, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Call a function with keyword arguments; a sync one in a thread."""
+    if function.is_async:
+        return await function.callable(**arguments)
+    # A thread can't be stopped: a call that is cancelled or too slow is answered while its thread runs out.
+    return await trio.to_thread.run_sync(lambda: function.callable(**arguments), abandon_on_cancel=True)
+
+
+def running_tool(tool: Tool, call: Call, principal: Principal) -> Run:
+    """The run of a tool."""
+
+    async def run(channel: Channel) -> Object:
+        arguments = tool.bind(call.arguments, CallContext(principal=principal, channel=channel))
+        return results.of_value(await invoke(tool.function, arguments), tool=tool, revision=call.revision)
+
+    return run
+
+
+def _with_id(error: RemoteProtocolError, id_: Id) -> RemoteProtocolError:
+    return RemoteProtocolError(error.code, error.message, id=id_, data=error.data, http_status=error.http_status)
+
+
+def _failed(outcome: Outcome, call: Call, text: str) -> Ended:
+    # Only a tool's result can say that it failed; everything else fails by an error.
+    if call.feature.kind == "tool":
+        return Ended(outcome=outcome, body=results.of_failure(text))
+    return Ended(outcome=outcome, error=RemoteProtocolError(Code.INTERNAL_ERROR, text, id=call.id))
+
+
+def _cannot_ask(call: Call, error: CannotAsk) -> Ended:
+    if call.revision.era is Era.LEGACY:
+        return _failed(Outcome.TOOL_ERROR, call, str(error))
+    missing = RemoteProtocolError(
+        Code.MISSING_CAPABILITY,
+        "Missing required client capability",
+        id=call.id,
+        data={"requiredCapabilities": error.needed},
+    )
+    return Ended(outcome=Outcome.FAILED, error=missing)
+
+
+def _bad_arguments(call: Call, error: ArgumentError) -> Ended:
+    if call.feature.kind == "tool" and call.revision.argument_errors_are_results:
+        return Ended(outcome=Outcome.INVALID_ARGUMENTS, body=results.of_failure(f"Invalid arguments: {error}"))
+    return Ended(
+        outcome=Outcome.INVALID_ARGUMENTS,
+        error=RemoteProtocolError(Code.INVALID_PARAMS, f"Invalid params: {error}", id=call.id),
+    )
+
+
+def _refusal(principal: Principal, call: Call, denied: Denied) -> Ended:
+    if denied.hides:
+        return Ended(outcome=Outcome.DENIED, denied=denied, error=unknown(call))
+    if denied.reason is Reason.STEP_UP:
+        return Ended(outcome=Outcome.DENIED, denied=denied)
+    text = (
+        f"Denied: {call.named} needs {' '.join(sorted(denied.needed))}, which {principal.subject} can't be granted. "
+        "Signing in again will not help; ask whoever runs this server."
+    )
+    if call.feature.kind == "tool":
+        return Ended(outcome=Outcome.DENIED, denied=denied, body=results.of_failure(text))
+    return Ended(
+        outcome=Outcome.DENIED, denied=denied, error=RemoteProtocolError(Code.INVALID_PARAMS, text, id=call.id)
+    )
+
+
+def unknown(call: Call) -> RemoteProtocolError:
+    """The error for what there is not, or not for this principal."""
+    named = call.named[:128]
+    if call.feature.kind == "resource":
+        code = call.revision.resource_not_found
+        return RemoteProtocolError(code, "Resource not found", id=call.id, data={"uri": named})
+    return RemoteProtocolError(Code.INVALID_PARAMS, f"Unknown {call.feature.kind}: {named}", id=call.id)
+
+
+def _decided(decision: policy.Allowed | Denied) -> Object:
+    if isinstance(decision, Denied):
+        return {"decision": "denied", "reason": decision.reason.value}
+    return {"decision": "allowed"}

@@ -1,0 +1,187 @@
+"""The way from a running call to its client, one class for each way of asking; the author of a tool sees none."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from tenantry.identity import Principal
+from tenantry.jsonrpc import Id, Object
+from tenantry.mcp import interaction
+from tenantry.mcp.context import LEVELS
+from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, InputRequired, Question
+from tenantry.mcp.revisions import Revision
+from tenantry.server.changes import Changes
+from tenantry.server.inbox import Inbox
+from tenantry.server.request_stream import RequestStream
+
+# A person may take their time over a form; the call's own deadline stands still meanwhile.
+ANSWER_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What a channel is made of: who is at the other end, and how they are reached."""
+
+    principal: Principal
+    changes: Changes
+    stream: RequestStream | None
+    capabilities: Object
+    progress_token: Id | None = None
+    log_level: str | None = None
+
+
+class Channel:
+    """What all ways have in common: progress, log messages and changes; this one can't ask."""
+
+    def __init__(self, line: Line) -> None:
+        self.capabilities = line.capabilities
+        self._principal = line.principal
+        self._changes = line.changes
+        self._stream = line.stream
+        self._progress_token = line.progress_token
+        self._log_level = line.log_level
+        self.deadline: trio.CancelScope | None = None
+
+    async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
+        """There is no way back from this client: raises `CannotAsk`."""
+        raise CannotAsk({name: {} for question in questions.values() for name in question.needs()})
+
+    async def progress(self, progress: float, total: float | None, message: str | None) -> None:
+        """Send `notifications/progress`, where the client gave a token for it."""
+        if self._stream is None or self._progress_token is None:
+            await trio.lowlevel.checkpoint()
+            return
+        params: Object = {"progressToken": self._progress_token, "progress": progress}
+        if total is not None:
+            params["total"] = total
+        if message is not None:
+            params["message"] = message
+        await self._stream.send({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+
+    def log(self, level: str, data: object, logger: str | None) -> None:
+        """Queue `notifications/message`, where the client wants that level."""
+        if self._stream is None or self._log_level is None or LEVELS.index(level) < LEVELS.index(self._log_level):
+            return
+        params: Object = {"level": level, "data": data}
+        if logger is not None:
+            params["logger"] = logger
+        self._stream.post({"jsonrpc": "2.0", "method": "notifications/message", "params": params})
+
+    async def release(self) -> None:
+        """End the connection and not the call, where the client's revision can come back for the rest."""
+        if self._stream is not None:
+            await self._stream.release()
+
+    async def background(self) -> None:
+        """Nothing: only a modern client's call can go on as a task."""
+        await trio.lowlevel.checkpoint()
+
+    def changed(self, kind: str) -> None:
+        """Tell the tenant of a changed list; `kind` is `tools`, `resources` or `prompts`."""
+        self._changes.list_changed(kind.removesuffix("s"), self._principal.tenant)
+
+    def updated(self, uri: str) -> None:
+        """Tell the tenant of a changed resource."""
+        self._changes.updated(uri, self._principal.tenant)
+
+    def _require(self, questions: Mapping[str, Question]) -> None:
+        missing = interaction.unsupported(questions, self.capabilities)
+        if missing:
+            raise CannotAsk(missing)
+
+
+class LegacyChannel(Channel):
+    """Asks by a request on the call's stream, and waits for the response that the client posts."""
+
+    def __init__(self, line: Line, *, inbox: Inbox, session: bytes, revision: Revision) -> None:
+        super().__init__(line)
+        self._inbox = inbox
+        self._session = session
+        self._revision = revision
+
+    async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
+        """Ask one after the other; raises `CannotAsk` and `BadAnswer`."""
+        self._require(questions)
+        return {key: question.answer(await self._request(question)) for key, question in questions.items()}
+
+    async def _request(self, question: Question) -> Object:
+        if self._stream is None:
+            raise CannotAsk(question.needs())
+        with self._inbox.expect(self._session) as waiting, _paused(self.deadline):
+            await self._stream.send(
+                {
+                    "jsonrpc": "2.0",
+                    "id": waiting.id,
+                    "method": question.method,
+                    "params": question.params(mode=self._revision.modes_of_elicitation),
+                }
+            )
+            with trio.move_on_after(ANSWER_TIMEOUT_S):
+                return await waiting.result()
+        raise BadAnswer("the client did not answer in time")
+
+
+class ModernChannel(Channel):
+    """Asks by ending the call: what is asked is answered when the client sends the call again."""
+
+    def __init__(self, line: Line, *, answers: Mapping[str, Object]) -> None:
+        super().__init__(line)
+        self.answers = answers
+        self.becomes_task = False
+        """Whether `background` ends this run, for a task to begin."""
+
+    async def background(self) -> None:
+        """Raise `Background` where a task is to begin."""
+        await trio.lowlevel.checkpoint()
+        if self.becomes_task:
+            raise Background
+
+    async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
+        """Give the answers that came with the call; raises `InputRequired` for those that did not."""
+        await trio.lowlevel.checkpoint()
+        self._require(questions)
+        missing = {key: question for key, question in questions.items() if key not in self.answers}
+        if missing:
+            raise InputRequired(missing)
+        return {key: question.answer(self.answers[key]) for key, question in questions.items()}
+
+
+class TaskChannel(Channel):
+    """Asks by the task's own state, and waits for `tasks/update`."""
+
+    def __init__(
+        self,
+        line: Line,
+        *,
+        park: Callable[[dict[str, Question]], Awaitable[dict[str, Object]]],
+        answers: Mapping[str, Object],
+    ) -> None:
+        super().__init__(line)
+        self._park = park
+        self._answers = answers
+
+    async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
+        """Park the task until all is answered; raises `CannotAsk` and `BadAnswer`."""
+        self._require(questions)
+        open_questions = {key: question for key, question in questions.items() if key not in self._answers}
+        answers = {**self._answers, **(await self._park(open_questions) if open_questions else {})}
+        return {key: question.answer(answers[key]) for key, question in questions.items()}
+
+
+class _paused:  # noqa: N801  # a context manager, used as one
+    """A deadline that stands still inside of the block."""
+
+    def __init__(self, scope: trio.CancelScope | None) -> None:
+        self._scope = scope
+        self._left = 0.0
+
+    def __enter__(self) -> None:
+        if self._scope is not None:
+            self._left = self._scope.deadline - trio.current_time()
+            self._scope.deadline = float("inf")
+
+    def __exit__(self, *_: object) -> None:
+        if self._scope is not None:
+            self._scope.deadline = trio.current_time() + self._left

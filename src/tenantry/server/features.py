@@ -1,0 +1,280 @@
+"""What both eras ask for: lists, calls, prompts, resources, completion. One mechanism; the era is in its arguments."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any
+
+from tenantry import jsonrpc, policy, web
+from tenantry.audit.record import Outcome
+from tenantry.config import Config
+from tenantry.identity import Principal
+from tenantry.jsonrpc import Code, Id, Object, RemoteProtocolError, Request
+from tenantry.mcp import interaction, param_headers, resources, results, route
+from tenantry.mcp.catalogue import Catalogue, page
+from tenantry.mcp.context import CallContext
+from tenantry.mcp.interaction import CannotAsk
+from tenantry.mcp.offer import Offer
+from tenantry.mcp.prompts import Prompt
+from tenantry.mcp.resources import Resource
+from tenantry.mcp.revisions import Era, Revision
+from tenantry.mcp.tools import ArgumentError, TaskSupport, Tool
+from tenantry.oauth import bearer
+from tenantry.policy import Denied, Feature
+from tenantry.server.asgi import Answer, Exchange
+from tenantry.server.calls import Call, Calls, Ended, Run, invoke, running_tool, unknown
+from tenantry.server.changes import Changes
+from tenantry.server.channels import Channel
+from tenantry.server.request_stream import JSON, RequestStream
+from tenantry.version import __version__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """One request, its sender, and what its era adds."""
+
+    exchange: Exchange
+    principal: Principal
+    message: Request
+    revision: Revision
+    session: bytes | None
+    stream: RequestStream
+    channel: Channel
+    """The way back to the client from inside of the call."""
+    continue_as_task: Callable[[], Awaitable[Object]] | None = None
+    """Begins the task that a call goes on as, and gives its handle."""
+
+    def answer(self, body: Object) -> web.Response:
+        """The response with a result."""
+        complete = results.complete(body, revision=self.revision, version=__version__)
+        return web.Response(status=200, headers=JSON, body=jsonrpc.encode(jsonrpc.result(self.message.id, complete)))
+
+    def invalid(self, text: str) -> RemoteProtocolError:
+        """The error for parameters that do not fit."""
+        return RemoteProtocolError(Code.INVALID_PARAMS, f"Invalid params: {text}", id=self.message.id)
+
+    def text(self, name: str) -> str:
+        """A parameter that must be text; raises `RemoteProtocolError`."""
+        value = self.message.params.get(name)
+        if not isinstance(value, str):
+            raise self.invalid(f"{name} must be a string")
+        return value
+
+    def object(self, name: str) -> Object:
+        """A parameter that is an object, {} where it is left out; raises `RemoteProtocolError`."""
+        value = self.message.params.get(name, {})
+        if not isinstance(value, dict):
+            raise self.invalid(f"{name} must be an object")
+        return value
+
+
+class Features:
+    """Handlers by method name, for either era."""
+
+    def __init__(
+        self, *, config: Config, changes: Changes, calls: Calls, seal: Callable[[Call, Principal, Object], str]
+    ) -> None:
+        self._config = config
+        self._changes = changes
+        self._calls = calls
+        self._seal = seal
+
+    # --- lists
+
+    async def list_tools(self, incoming: Incoming) -> Answer:
+        """`tools/list`."""
+        return self._list(incoming, "tool", "tools", self._offer.tools, results.describe_tool)
+
+    async def list_prompts(self, incoming: Incoming) -> Answer:
+        """`prompts/list`."""
+        return self._list(incoming, "prompt", "prompts", self._offer.prompts, results.describe_prompt)
+
+    async def list_resources(self, incoming: Incoming) -> Answer:
+        """`resources/list`: those of a fixed URI."""
+        return self._list_resources(incoming, "resources", templates=False)
+
+    async def list_templates(self, incoming: Incoming) -> Answer:
+        """`resources/templates/list`."""
+        return self._list_resources(incoming, "resourceTemplates", templates=True)
+
+    def _list_resources(self, incoming: Incoming, key: str, *, templates: bool) -> Answer:
+        catalogue = Catalogue(item for item in self._resources() if item.is_template is templates)
+        return self._list(incoming, "resource", key, catalogue, results.describe_resource)
+
+    def _list(
+        self,
+        incoming: Incoming,
+        kind: str,
+        key: str,
+        catalogue: Catalogue[Any],
+        describe: Callable[[Any, Revision], Object],
+    ) -> Answer:
+        names = policy.visible(incoming.principal, kind, catalogue, self._changes.world.directory)
+        try:
+            chosen, next_cursor = page(names, incoming.message.params.get("cursor"))
+        except ValueError as error:
+            raise incoming.invalid(str(error)) from None
+        items = [describe(catalogue[name], incoming.revision) for name in chosen]
+        return incoming.answer(results.of_list(key, items, next_cursor=next_cursor, revision=incoming.revision))
+
+    @property
+    def _offer(self) -> Offer:
+        return self._changes.world.offer
+
+    def _resources(self) -> Iterable[Resource]:
+        return [self._offer.resources[name] for name in self._offer.resources]
+
+    # --- calls
+
+    async def call_tool(self, incoming: Incoming) -> Answer:
+        """`tools/call`."""
+        call = self._call(incoming, Feature("tool", incoming.text("name")), incoming.object("arguments"))
+        tool = self.tool(incoming, call)
+        run = _refused if tool is None else running_tool(tool, call, incoming.principal)
+        if tool is not None and tool.task_support is TaskSupport.REQUIRED and incoming.revision.era is Era.MODERN:
+            run = _needs_tasks
+        talks = tool is not None and tool.function.context_parameter is not None
+        return await self._answer_call(incoming, call, run, talks=talks)
+
+    def tool(self, incoming: Incoming, call: Call) -> Tool | None:
+        """The tool of a call that is allowed, its mirrored headers checked; None where the call will be denied."""
+        if isinstance(self._calls.decide(incoming.principal, call.feature), Denied):
+            return None
+        tool = self._offer.tools[call.feature.name]
+        if incoming.revision.era is Era.MODERN and tool.headers:
+            param_headers.check(incoming.exchange.request.headers, tool.headers, call.arguments, id_=call.id)
+        return tool
+
+    async def get_prompt(self, incoming: Incoming) -> Answer:
+        """`prompts/get`."""
+        call = self._call(incoming, Feature("prompt", incoming.text("name")), incoming.object("arguments"))
+
+        async def run(channel: Channel) -> Object:
+            prompt = self._offer.prompts[call.feature.name]
+            context = CallContext(principal=incoming.principal, channel=channel)
+            try:
+                arguments = prompt.function.bind(call.arguments, context)
+            except ValueError as error:  # pydantic's ValidationError
+                raise ArgumentError(_first_line(error)) from None
+            return results.of_prompt(prompt, prompt.messages(await invoke(prompt.function, arguments)))
+
+        return await self._answer_call(incoming, call, run, talks=True)
+
+    async def read_resource(self, incoming: Incoming) -> Answer:
+        """`resources/read`."""
+        uri = incoming.text("uri")
+        found = resources.find(uri, self._resources())
+        name = "" if found is None else found[0].name
+        call = self._call(incoming, Feature("resource", name), {} if found is None else found[1], named=uri)
+
+        async def run(channel: Channel) -> Object:
+            if found is None:
+                raise unknown(call)
+            resource, variables = found
+            context = CallContext(principal=incoming.principal, channel=channel)
+            try:
+                arguments = resource.function.bind(variables, context)
+            except ValueError:
+                raise unknown(call) from None
+            value = await invoke(resource.function, arguments)
+            return results.of_contents(resource.contents(uri, value), call.revision)
+
+        return await self._answer_call(incoming, call, run, talks=True)
+
+    def _call(self, incoming: Incoming, feature: Feature, arguments: Object, *, named: str = "") -> Call:
+        session = incoming.session
+        return Call(
+            id=incoming.message.id,
+            feature=feature,
+            named=named or feature.name,
+            arguments=arguments,
+            revision=incoming.revision,
+            session=None if session is None else session.hex()[:16],
+        )
+
+    async def _answer_call(self, incoming: Incoming, call: Call, run: Run, *, talks: bool) -> Answer:
+        modern = incoming.revision.era is Era.MODERN
+        if not talks and not modern:
+            ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+            return self.answer_ended(incoming, call, ended)
+        answer: web.Response | None = None
+        async with incoming.stream.attended(leaving_cancels=modern):
+            ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+            if ended.outcome is Outcome.CONTINUED and incoming.continue_as_task is not None:
+                ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
+            answer = self._answered(incoming, call, ended)
+        if answer is None:
+            return web.Response(status=499)  # the client has left: nobody reads this
+        return await incoming.stream.finish(answer)
+
+    def _answered(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:
+        # An error is an answer too: on a stream that has begun there is no other way to give it.
+        try:
+            return self.answer_ended(incoming, call, ended)
+        except RemoteProtocolError as error:
+            return answer_error(error, incoming.revision.era)
+
+    def answer_ended(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:
+        """Make the answer of how a call ended; raises the `RemoteProtocolError` that it ended with."""
+        if ended.error is not None:
+            raise ended.error
+        if ended.questions:
+            state = self._seal(call, incoming.principal, incoming.message.params)
+            return incoming.answer(results.of_input_required(interaction.requests(ended.questions), state))
+        if ended.body is not None:
+            return incoming.answer(ended.body)
+        if ended.denied is None:
+            raise AssertionError("a call that came to its end has a body, an error, questions or a denial")
+        return self._challenge(incoming.message.id, ended.denied)
+
+    def _challenge(self, id_: Id, denied: Denied) -> web.Response:
+        # 2026-07-28, authorization, scope challenge: every scope that the operation needs, at once.
+        challenge = bearer.insufficient_scope(self._config, denied.needed)
+        needed = " ".join(sorted(denied.needed))
+        error = jsonrpc.error(Code.INVALID_REQUEST, f"insufficient_scope: this needs {needed}", id_=id_)
+        headers = {**JSON, "www-authenticate": challenge}
+        return web.Response(status=403, headers=headers, body=jsonrpc.encode(error))
+
+    # --- completion
+
+    async def complete(self, incoming: Incoming) -> Answer:
+        """`completion/complete`."""
+        reference, argument = incoming.object("ref"), incoming.object("argument")
+        name, typed = argument.get("name"), argument.get("value")
+        if not isinstance(name, str) or not isinstance(typed, str):
+            raise incoming.invalid("argument needs name and value")
+        item = self._referenced(incoming, reference)
+        suggest = item.completions.get(name)
+        found = [] if suggest is None else suggest(typed)
+        return incoming.answer(results.of_completions(await found if isawaitable(found) else found))
+
+    def _referenced(self, incoming: Incoming, reference: Object) -> Prompt | Resource:
+        kind = reference.get("type")
+        item: Prompt | Resource | None = None
+        if kind == "ref/prompt" and reference.get("name") in self._offer.prompts:
+            item = self._offer.prompts[reference["name"]]
+            feature = Feature("prompt", item.name)
+        elif kind == "ref/resource":
+            item = next((found for found in self._resources() if found.uri == reference.get("uri")), None)
+            feature = Feature("resource", "" if item is None else item.name)
+        if item is None or isinstance(self._calls.decide(incoming.principal, feature), Denied):
+            raise incoming.invalid("ref names no prompt and no resource of yours")
+        return item
+
+
+async def _refused(_: Channel) -> Object:
+    raise AssertionError("a call that is denied does not run")
+
+
+async def _needs_tasks(_: Channel) -> Object:
+    raise CannotAsk({"extensions": {results.TASKS: {}}})
+
+
+def _first_line(error: ValueError) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+def answer_error(error: RemoteProtocolError, era: Era) -> web.Response:
+    """The response of a JSON-RPC error, with the status that goes with it."""
+    body = jsonrpc.error(error.code, error.message, id_=error.id, data=error.data)
+    return web.Response(status=route.status_of(error, era), headers=JSON, body=jsonrpc.encode(body))

@@ -1,0 +1,379 @@
+"""What only legacy clients ask for: the handshake, sessions, their standalone stream, subscriptions, batches."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import trio
+
+from tenantry import jsonrpc, policy, sse, web
+from tenantry.audit import record
+from tenantry.audit.record import Kind
+from tenantry.config import Config
+from tenantry.identity import Principal
+from tenantry.jsonrpc import Code, Message, Notification, Object, RemoteProtocolError, Request, Response
+from tenantry.mcp import resources, results, revisions
+from tenantry.mcp.context import LEVELS
+from tenantry.mcp.revisions import Era, Revision
+from tenantry.mcp.route import Legacy
+from tenantry.mcp.session import Session
+from tenantry.oauth.access_token import LEEWAY_S
+from tenantry.policy import Denied, Feature
+from tenantry.server.asgi import Answer, EventStream, Exchange, SendBytes
+from tenantry.server.audit_writer import Recorder
+from tenantry.server.changes import Changes, Listener
+from tenantry.server.channels import Channel, LegacyChannel, Line
+from tenantry.server.event_store import STANDALONE, EventStore, Resumed, StreamRecord
+from tenantry.server.features import Features, Incoming, answer_error
+from tenantry.server.inbox import Inbox
+from tenantry.server.request_stream import JSON, RequestStream
+from tenantry.server.sessions import Sessions, UnknownSession
+from tenantry.version import __version__
+
+ACCEPTED = web.Response(status=202)
+# A batch is answered as a whole, so its length bounds what one request may cost.
+BATCH_MAX = 50
+SUBSCRIPTIONS_MAX = 100
+PENDING_MAX = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class _Standalone:
+    """What waits for a session's standalone stream, and who told it."""
+
+    listener: Listener
+    pending: deque[bytes]
+    come: trio.Event
+
+
+class LegacyEra:
+    """Answers clients of the handshake."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        features: Features,
+        changes: Changes,
+        sessions: Sessions,
+        events: EventStore,
+        audit: Recorder,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._push = config.mode.sessions
+        self._features = features
+        self._changes = changes
+        self._sessions = sessions
+        self._events = events
+        self._audit = audit
+        self._clock = clock
+        self._inbox = Inbox()
+        self._standalone: dict[bytes, _Standalone] = {}
+        sessions.on_end = self._forget
+        self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {
+            "ping": self._ping,
+            "logging/setLevel": self._set_level,
+            "tools/list": features.list_tools,
+            "tools/call": features.call_tool,
+            "resources/list": features.list_resources,
+            "resources/templates/list": features.list_templates,
+            "resources/read": features.read_resource,
+            "prompts/list": features.list_prompts,
+            "prompts/get": features.get_prompt,
+            "completion/complete": features.complete,
+            **(
+                {"resources/subscribe": self._subscribe, "resources/unsubscribe": self._unsubscribe}
+                if self._push
+                else {}
+            ),
+        }
+
+    # --- one message
+
+    async def message(self, exchange: Exchange, principal: Principal, routed: Legacy) -> Answer:
+        """Answer one message; raises `RemoteProtocolError`."""
+        if isinstance(routed.message, Request) and routed.message.method == "initialize":
+            return await self._initialize(principal, routed.message)
+        session = await self._session(exchange.request, principal) if self._push else None
+        return await self._in_session(exchange, principal, routed, session, stream=True)
+
+    async def _in_session(
+        self, exchange: Exchange, principal: Principal, routed: Legacy, session: Session | None, *, stream: bool
+    ) -> Answer:
+        message = routed.message
+        if isinstance(message, Response):
+            if session is not None:
+                self._inbox.deliver(session.digest, message)
+            return ACCEPTED
+        if isinstance(message, Notification):
+            if message.method == "notifications/initialized" and session is not None:
+                await self._sessions.initialized(session)
+            return ACCEPTED
+        handle = self._methods.get(message.method)
+        if handle is None:
+            raise RemoteProtocolError(Code.METHOD_NOT_FOUND, "Method not found", id=message.id)
+        revision = self._revision(routed, session)
+        return await handle(self._incoming(exchange, principal, message, revision, session, stream=stream))
+
+    def _revision(self, routed: Legacy, session: Session | None) -> Revision:
+        if session is not None:
+            return revisions.LEGACY[session.revision]
+        return routed.header_revision or revisions.ASSUMED
+
+    def _incoming(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        message: Request,
+        revision: Revision,
+        session: Session | None,
+        *,
+        stream: bool,
+    ) -> Incoming:
+        resumable = session is not None and revision.event_ids
+        request_stream = RequestStream(
+            exchange,
+            events=self._events if resumable else None,
+            session=None if session is None else session.digest,
+            request_id=message.id,
+            priming=resumable and revision.priming,
+            silent=not stream,
+        )
+        line = Line(
+            principal=principal,
+            changes=self._changes,
+            stream=request_stream if stream else None,
+            capabilities={} if session is None else session.capabilities,
+            progress_token=_progress_token(message),
+            log_level="info" if session is None else session.log_level or "info",
+        )
+        return Incoming(
+            exchange=exchange,
+            principal=principal,
+            message=message,
+            revision=revision,
+            session=None if session is None else session.digest,
+            stream=request_stream,
+            channel=Channel(line)
+            if session is None
+            else LegacyChannel(line, inbox=self._inbox, session=session.digest, revision=revision),
+        )
+
+    async def batch(self, exchange: Exchange, principal: Principal, values: list[object]) -> Answer:
+        """Answer a batch (2025-03-26 alone): each request by itself, without streams; raises `RemoteProtocolError`."""
+        session = await self._session(exchange.request, principal) if self._push else None
+        header = revisions.LEGACY.get(exchange.request.headers.get("mcp-protocol-version") or "")
+        revision = self._revision(Legacy(message=Notification("", {}), header_revision=header), session)
+        if not revision.batches or not 0 < len(values) <= BATCH_MAX:
+            raise RemoteProtocolError(
+                Code.INVALID_REQUEST, f"Invalid Request: batches of 1 to {BATCH_MAX}, and in 2025-03-26 alone"
+            )
+        answers = [
+            answer
+            for value in values
+            if (answer := await self._in_batch(exchange, principal, value, session, revision)) is not None
+        ]
+        if not answers:
+            return ACCEPTED
+        return web.Response(status=200, headers=JSON, body=b"[" + b",".join(answers) + b"]")
+
+    async def _in_batch(
+        self, exchange: Exchange, principal: Principal, value: object, session: Session | None, revision: Revision
+    ) -> bytes | None:
+        try:
+            message = _batched(value)
+            routed = Legacy(message=message, header_revision=revision)
+            answer = await self._in_session(exchange, principal, routed, session, stream=False)
+        except RemoteProtocolError as error:
+            answer = answer_error(error, Era.LEGACY)
+        return answer.body or None if isinstance(answer, web.Response) else None
+
+    # --- the handshake and the session
+
+    async def _initialize(self, principal: Principal, message: Request) -> Answer:
+        version, capabilities = message.params.get("protocolVersion"), message.params.get("capabilities")
+        for name, value, wanted in (
+            ("protocolVersion", version, str),
+            ("capabilities", capabilities, dict),
+            ("clientInfo", message.params.get("clientInfo"), dict),
+        ):
+            if not isinstance(value, wanted):
+                raise RemoteProtocolError(Code.INVALID_PARAMS, f"Invalid params: {name} is missing", id=message.id)
+        revision = revisions.negotiate(str(version))
+        headers = dict(JSON)
+        if self._push:
+            headers["mcp-session-id"] = await self._sessions.open(principal, revision.name, dict(capabilities or {}))
+        body = results.of_initialize(self._changes.world.offer, revision, version=__version__, push=self._push)
+        return web.Response(status=200, headers=headers, body=jsonrpc.encode(jsonrpc.result(message.id, body)))
+
+    async def _session(self, request: web.Request, principal: Principal) -> Session:
+        session_id = request.headers.get("mcp-session-id")
+        if session_id is None:
+            raise RemoteProtocolError(
+                Code.INVALID_REQUEST, "Bad Request: Mcp-Session-Id is missing; begin with initialize", http_status=400
+            )
+        try:
+            return await self._sessions.find(session_id, principal)
+        except UnknownSession as error:
+            if error.foreign:
+                await self._record_refusal(principal)
+            raise RemoteProtocolError(
+                Code.INVALID_REQUEST, "Session not found; begin again with initialize", http_status=404
+            ) from None
+
+    async def _record_refusal(self, principal: Principal) -> None:
+        await self._audit.append(
+            record.encode(
+                Kind.SESSION_REFUSED,
+                time_us=int(self._clock() * 1_000_000),
+                tenant=principal.tenant,
+                subject=principal.subject,
+                client=principal.client_id,
+            )
+        )
+
+    async def delete(self, exchange: Exchange, principal: Principal) -> Answer:
+        """End the session."""
+        await exchange.read_body(limit=0)
+        await self._sessions.end(await self._session(exchange.request, principal))
+        return web.Response(status=204)
+
+    # --- the standalone stream, and resumption
+
+    async def stream(self, exchange: Exchange, principal: Principal) -> Answer:
+        """Open the session's standalone stream, or go on with the one that a `Last-Event-ID` names."""
+        await exchange.read_body(limit=0)
+        session = await self._session(exchange.request, principal)
+        last_event_id = exchange.request.headers.get("last-event-id")
+        # No text says what becomes of a stream whose access token expires; it ends, and the client comes again.
+        deadline = trio.current_time() + principal.expires_at + LEEWAY_S - self._clock()
+        if last_event_id is None:
+            return EventStream(run=lambda send: self._run_standalone(session, principal, send), deadline=deadline)
+        resumed = await self._events.resume(session.digest, last_event_id)
+        if resumed is None:
+            raise RemoteProtocolError(
+                Code.INVALID_REQUEST, "Last-Event-ID names no stream of this session", http_status=400
+            )
+        if resumed.name == STANDALONE:
+            return EventStream(
+                run=lambda send: self._run_standalone(session, principal, send, resumed=resumed), deadline=deadline
+            )
+        return EventStream(run=lambda send: _redeliver(resumed, send), deadline=deadline, outlives_closing=True)
+
+    async def _run_standalone(
+        self, session: Session, principal: Principal, send: SendBytes, *, resumed: Resumed | None = None
+    ) -> None:
+        ending = self._sessions.attach_stream(session)
+        standalone = self._standing(session, principal)
+        kept = await self._events.open(session.digest, None)
+        try:
+            if resumed is not None and resumed.after < kept.last:
+                found, _ = await resumed.next()
+                for id_, message in found:
+                    await send(sse.event(message, id_=id_))
+            elif revisions.LEGACY[session.revision].priming:
+                await send(sse.priming(kept.last_id))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._deliver, standalone, kept, send)
+                await ending.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._sessions.detach_stream(session, ending)
+
+    async def _deliver(self, standalone: _Standalone, kept: StreamRecord, send: SendBytes) -> None:
+        while True:
+            while standalone.pending:
+                with trio.CancelScope(shield=True):
+                    message = standalone.pending.popleft()
+                    id_ = await self._events.append(kept, message)
+                await send(sse.event(message, id_=id_))
+            standalone.come = trio.Event()
+            await standalone.come.wait()
+
+    def _standing(self, session: Session, principal: Principal) -> _Standalone:
+        known = self._standalone.get(session.digest)
+        if known is not None:
+            return known
+        pending: deque[bytes] = deque(maxlen=PENDING_MAX)
+
+        def deliver(method: str, params: Object) -> None:
+            pending.append(
+                jsonrpc.encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})})
+            )
+            standalone.come.set()
+
+        listener = Listener(principal=principal, deliver=deliver, uris=lambda: session.subscriptions)
+        standalone = _Standalone(listener=listener, pending=pending, come=trio.Event())
+        self._standalone[session.digest] = standalone
+        self._changes.add(listener)
+        return standalone
+
+    def _forget(self, digest: bytes) -> None:
+        standalone = self._standalone.pop(digest, None)
+        if standalone is not None:
+            self._changes.remove(standalone.listener)
+        self._events.forget(digest)
+
+    # --- methods of the legacy era alone
+
+    async def _ping(self, incoming: Incoming) -> Answer:
+        return incoming.answer({})
+
+    async def _set_level(self, incoming: Incoming) -> Answer:
+        level = incoming.text("level")
+        if level not in LEVELS:
+            raise incoming.invalid("level is no log level")
+        session = await self._own(incoming)
+        if session is not None:
+            session.log_level = level
+            await self._sessions.changed(session)
+        return incoming.answer({})
+
+    async def _subscribe(self, incoming: Incoming) -> Answer:
+        uri, session = incoming.text("uri"), await self._own(incoming)
+        offer = self._changes.world.offer.resources
+        found = resources.find(uri, [offer[name] for name in offer])
+        feature = Feature("resource", "" if found is None else found[0].name)
+        if isinstance(policy.decide(incoming.principal, feature, self._changes.world.directory), Denied):
+            raise RemoteProtocolError(
+                incoming.revision.resource_not_found,
+                "Resource not found",
+                id=incoming.message.id,
+                data={"uri": uri[:256]},
+            )
+        if session is not None and len(session.subscriptions) < SUBSCRIPTIONS_MAX:
+            session.subscriptions.add(uri)
+            await self._sessions.changed(session)
+        return incoming.answer({})
+
+    async def _unsubscribe(self, incoming: Incoming) -> Answer:
+        uri, session = incoming.text("uri"), await self._own(incoming)
+        if session is not None:
+            session.subscriptions.discard(uri)
+            await self._sessions.changed(session)
+        return incoming.answer({})
+
+    async def _own(self, incoming: Incoming) -> Session | None:
+        return await self._session(incoming.exchange.request, incoming.principal) if self._push else None
+
+
+async def _redeliver(resumed: Resumed, send: SendBytes) -> None:
+    ended = False
+    while not ended:
+        found, ended = await resumed.next()
+        for id_, message in found:
+            await send(sse.event(message, id_=id_))
+
+
+def _batched(value: object) -> Message:
+    message = jsonrpc.message(value)
+    if isinstance(message, Request) and message.method == "initialize":
+        raise RemoteProtocolError(Code.INVALID_REQUEST, "initialize is not part of a batch", id=message.id)
+    return message
+
+
+def _progress_token(message: Message) -> jsonrpc.Id | None:
+    meta = message.params.get("_meta") if isinstance(message, Request) else None
+    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    return token if isinstance(token, int | str) and not isinstance(token, bool) else None

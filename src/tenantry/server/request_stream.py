@@ -1,0 +1,128 @@
+"""The answer to one POST while it is being made: a JSON object, or an event stream from the first message on."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from tenantry import jsonrpc, sse, web
+from tenantry.jsonrpc import Object
+from tenantry.server.asgi import ANSWERED, KEEP_ALIVE_COMMENT, KEEP_ALIVE_S, Answer, Exchange, cancelled_by
+from tenantry.server.event_store import EventStore, StreamRecord
+
+JSON = {"content-type": "application/json"}
+# Log messages beyond this are dropped until the client has read: they are not worth the memory.
+WAITING_MAX = 1000
+RETRY_MS = 500
+
+
+class RequestStream:
+    """Messages of one call go out in order, then its response.
+
+    With a `record` each message is kept before it is sent, so that a client that is cut off can come back for it.
+    `priming` says whether the stream begins with an id alone. A `silent` one is a JSON object whatever happens.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        events: EventStore | None = None,
+        session: bytes | None = None,
+        request_id: jsonrpc.Id | None = None,
+        priming: bool = False,
+        silent: bool = False,
+    ) -> None:
+        self._exchange = exchange
+        self._events = events
+        self._session = session
+        self._request_id = request_id
+        self._priming = priming
+        self._silent = silent
+        self._record: StreamRecord | None = None
+        self._waiting: deque[bytes] = deque()
+        self._wake = trio.Event()
+        self._lock = trio.Lock()
+        self._begun = False
+        self._released = False
+
+    @asynccontextmanager
+    async def attended(self, *, leaving_cancels: bool) -> AsyncIterator[None]:
+        """Run a call in the block: its messages are sent as they come, and a comment where it is quiet for long.
+
+        With `leaving_cancels` a client that leaves cancels the block (2026-07-28, cancellation); without, the call
+        goes on (2025-11-25, transports: a disconnect is no cancellation).
+        """
+        leaving = [self._exchange.wait_for_disconnect] if leaving_cancels else []
+        async with cancelled_by(self._pump, *leaving):
+            yield
+
+    def post(self, message: Object) -> None:
+        """Queue a message; it is dropped where too many wait already."""
+        if len(self._waiting) < WAITING_MAX:
+            self._waiting.append(jsonrpc.encode(message))
+            self._wake.set()
+
+    async def send(self, message: Object) -> None:
+        """Send a message behind those that wait, and return when it is on its way."""
+        self._waiting.append(jsonrpc.encode(message))
+        await self._flush()
+
+    async def release(self) -> None:
+        """End the connection and not the call, where the client can come back (2025-11-25, transports)."""
+        await self._flush()
+        if not self._priming or self._events is None or self._released:
+            return
+        async with self._lock:
+            await self._begin()
+            await self._exchange.send_part(sse.retry(RETRY_MS))
+            await self._exchange.end_stream()
+            self._released = True
+
+    async def finish(self, response: web.Response) -> Answer:
+        """Give the response: as it is where no message came before it, else as the stream's last event."""
+        with trio.CancelScope(shield=True):
+            await self._flush()
+        if not self._begun:
+            return response
+        await self._emit(response.body, final=True)
+        if not self._released:
+            await self._exchange.end_stream()
+        return ANSWERED
+
+    async def _pump(self) -> None:
+        while True:
+            with trio.move_on_after(KEEP_ALIVE_S) as quiet:
+                await self._wake.wait()
+            self._wake = trio.Event()
+            await self._flush()
+            if quiet.cancelled_caught and not self._released and not self._silent:
+                async with self._lock:
+                    await self._begin()
+                    await self._exchange.send_part(KEEP_ALIVE_COMMENT)
+
+    async def _flush(self) -> None:
+        async with self._lock:
+            while self._waiting:
+                message = self._waiting.popleft()
+                with trio.CancelScope(shield=True):  # a message that was taken out must not be lost
+                    await self._begin()
+                    await self._emit(message)
+
+    async def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        if self._events is not None and self._session is not None:
+            self._record = await self._events.open(self._session, self._request_id)
+        await self._exchange.begin_stream()
+        if self._priming and self._record is not None:
+            await self._exchange.send_part(sse.priming(self._record.last_id))
+
+    async def _emit(self, message: bytes, *, final: bool = False) -> None:
+        id_ = None
+        if self._record is not None and self._events is not None:
+            id_ = await self._events.append(self._record, message, final=final)
+        if not self._released:
+            await self._exchange.send_part(sse.event(message, id_=id_))

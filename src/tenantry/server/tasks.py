@@ -1,0 +1,223 @@
+"""Calls that go on after their answer: durable before the handle is given, bound to their principal, audited.
+
+The tasks extension (`io.modelcontextprotocol/tasks`). A task's call leaves its one record when it ends, like any
+other; that it was created is a record of its own, before the client learns of it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+
+import trio
+
+from tenantry import jsonrpc
+from tenantry.audit import record
+from tenantry.audit.record import Kind, Outcome
+from tenantry.identity import Principal
+from tenantry.jsonrpc import Code, Object
+from tenantry.mcp import interaction
+from tenantry.mcp.interaction import Question, Questions
+from tenantry.server.audit_writer import Recorder
+from tenantry.server.calls import Call, Calls, Ended, Run
+from tenantry.server.changes import Changes
+from tenantry.server.channels import Line, TaskChannel
+from tenantry.server.store import Store, StoredTask
+
+TTL_MS = 3_600_000
+POLL_INTERVAL_MS = 500
+# What one person may have going on at once.
+PER_PERSON_MAX = 20
+
+
+class UnknownTask(Exception):
+    """There is no such task for this principal."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Task:
+    """A task that this process runs."""
+
+    stored: StoredTask
+    scope: trio.CancelScope
+    questions: Questions = field(default_factory=dict)
+    answers: dict[str, Object] = field(default_factory=dict)
+    answered: trio.Event = field(default_factory=trio.Event)
+    cancelled: bool = False
+    used: int = 0
+
+
+class Tasks:
+    """Creates, runs, tells of and cancels tasks. `run` must be running."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        calls: Calls,
+        audit: Recorder,
+        changes: Changes,
+        clock: Callable[[], float],
+        fresh: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._audit = audit
+        self._changes = changes
+        self._clock = clock
+        self._fresh = fresh
+        self._running: dict[str, _Task] = {}
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold the running tasks until cancelled; what an earlier process left unended has failed."""
+        for stored in await self._store.unended_tasks():
+            await self._end(stored, "failed", error=_error("the server stopped before the task ended"))
+        await self._store.expire_tasks(self._clock())
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def create(
+        self, principal: Principal, call: Call, run: Run, line: Line, *, answers: Mapping[str, Object]
+    ) -> Object:
+        """Begin a task for a call that is allowed; when this returns it is durable, and `tasks/get` finds it.
+
+        Raises `RemoteProtocolError` where the person has too many.
+        """
+        mine = [task for task in self._running.values() if task.stored.binding[:2] == principal.binding[:2]]
+        if self._nursery is None or len(mine) >= PER_PERSON_MAX:
+            raise jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, "too many tasks are going on", id=call.id)
+        now = self._clock()
+        stored = StoredTask(
+            id=self._fresh(),
+            binding=principal.binding,
+            expires_at=now + TTL_MS / 1000,
+            body={
+                "status": "working",
+                "createdAt": _iso(now),
+                "lastUpdatedAt": _iso(now),
+                "ttlMs": TTL_MS,
+                "pollIntervalMs": POLL_INTERVAL_MS,
+            },
+        )
+        task = _Task(stored=stored, scope=trio.CancelScope())
+        await self._store.save_task(stored)
+        named = Call(
+            id=call.id,
+            feature=call.feature,
+            named=call.named,
+            arguments=call.arguments,
+            revision=call.revision,
+            task=stored.id[:16],
+        )
+        await self._audit.append(
+            record.encode(Kind.TASK_CREATED, time_us=int(now * 1_000_000), **self._calls.origin(principal, named))
+        )
+        self._running[stored.id] = task
+        channel = TaskChannel(line, park=partial(self._park, task), answers=answers)
+        self._nursery.start_soon(self._carry_out, task, principal, named, run, channel)
+        return _shown(stored)
+
+    async def _carry_out(self, task: _Task, principal: Principal, call: Call, run: Run, channel: TaskChannel) -> None:
+        ended = Ended(outcome=Outcome.CANCELLED)
+        try:
+            with task.scope:
+                ended = await self._calls.call(principal, call, run, channel)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._finish(task, ended)
+
+    async def _finish(self, task: _Task, ended: Ended) -> None:
+        if ended.body is not None:
+            await self._end(task.stored, "completed", result=ended.body)
+        elif ended.error is not None:
+            error = jsonrpc.error(ended.error.code, ended.error.message, id_=None, data=ended.error.data)["error"]
+            await self._end(task.stored, "failed", error=error)
+        elif task.cancelled:
+            await self._end(task.stored, "cancelled")
+        else:
+            await self._end(task.stored, "failed", error=_error("the server stopped before the task ended"))
+        self._running.pop(task.stored.id, None)
+
+    async def _end(self, stored: StoredTask, status: str, **more: Object) -> None:
+        stored.body = {name: value for name, value in stored.body.items() if name != "inputRequests"}
+        stored.body |= {"status": status, "lastUpdatedAt": _iso(self._clock()), **more}
+        stored.ended = True
+        await self._store.save_task(stored)
+        self._tell(stored)
+
+    async def _park(self, task: _Task, questions: dict[str, Question]) -> dict[str, Object]:
+        # A key is used once in a task's life, so that an answer always means the question that it was given to.
+        task.used += 1
+        keys = {key: f"{key}-{task.used}" for key in questions}
+        task.questions = {keys[key]: question for key, question in questions.items()}
+        task.answers = {}
+        task.answered = trio.Event()
+        await self._restate(task, "input_required")
+        await task.answered.wait()
+        await self._restate(task, "working")
+        return {key: task.answers[keys[key]] for key in questions}
+
+    async def _restate(self, task: _Task, status: str) -> None:
+        body = {name: value for name, value in task.stored.body.items() if name != "inputRequests"}
+        body |= {"status": status, "lastUpdatedAt": _iso(self._clock())}
+        if task.questions:
+            body["inputRequests"] = interaction.requests(task.questions)
+        task.stored.body = body
+        await self._store.save_task(task.stored)
+        self._tell(task.stored)
+
+    def _tell(self, stored: StoredTask) -> None:
+        self._changes.task(stored.id, stored.binding, _shown(stored))
+
+    async def get(self, principal: Principal, id_: str) -> Object:
+        """How the task stands; raises `UnknownTask`."""
+        return _shown(await self._find(principal, id_))
+
+    async def is_own(self, principal: Principal, id_: str) -> bool:
+        """Whether the principal has such a task."""
+        return await self._store.find_task(id_, principal.binding) is not None
+
+    async def update(self, principal: Principal, id_: str, answers: dict[str, Object]) -> None:
+        """Take answers to what the task asks; others are ignored. Raises `UnknownTask`."""
+        await self._find(principal, id_)
+        task = self._running.get(id_)
+        if task is None:
+            return
+        taken = {key: answer for key, answer in answers.items() if key in task.questions}
+        if not taken:
+            return
+        task.answers |= taken
+        task.questions = {key: question for key, question in task.questions.items() if key not in taken}
+        if task.questions:
+            await self._restate(task, "input_required")
+        else:
+            task.answered.set()
+
+    async def cancel(self, principal: Principal, id_: str) -> None:
+        """Ask the task to end; one that has ended stays as it is. Raises `UnknownTask`."""
+        await self._find(principal, id_)
+        task = self._running.get(id_)
+        if task is not None:
+            task.cancelled = True
+            task.scope.cancel()
+
+    async def _find(self, principal: Principal, id_: str) -> StoredTask:
+        stored = await self._store.find_task(id_, principal.binding)
+        if stored is None or stored.expires_at < self._clock():
+            raise UnknownTask
+        return stored
+
+
+def _shown(stored: StoredTask) -> Object:
+    return {"taskId": stored.id, **stored.body}
+
+
+def _error(text: str) -> Object:
+    return {"code": int(Code.INTERNAL_ERROR), "message": text}
+
+
+def _iso(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

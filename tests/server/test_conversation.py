@@ -1,0 +1,291 @@
+"""What a call says and asks while it runs: the same function, every era and mode."""
+
+import json
+from typing import Any
+
+import pytest
+import trio
+from pydantic import BaseModel
+
+from tenantry import CallContext, ListRoots, Sample, ToolError, tool
+from tests.server.in_process import InProcess, data_of, in_process, request, until
+
+
+class Colour(BaseModel):
+    colour: str
+
+
+@tool
+async def paint(what: str, ctx: CallContext) -> str:
+    """Ask for a colour and paint."""
+    await ctx.progress(1, 3, "looking for a brush")
+    answer = await ctx.elicit(f"Which colour for the {what}?", Colour)
+    await ctx.progress(2, 3)
+    ctx.log("warning", {"wet": True}, "painter")
+    if not answer.accepted:
+        return f"the {what} stays as it is"
+    return f"the {what} is {answer.content['colour']}"
+
+
+@tool
+async def interview(ctx: CallContext) -> str:
+    """Ask twice, and two things at once."""
+    first = await ctx.elicit("Name?", {"type": "object", "properties": {"name": {"type": "string"}}})
+    both = await ctx.ask(model=Sample(prompt="Say hi"), roots=ListRoots())
+    return f"{first.content['name']} {both['model'].text} {both['roots'][0]['uri']}"
+
+
+@tool
+async def stubborn(ctx: CallContext) -> str:
+    """Catch everything that can be caught."""
+    try:
+        await ctx.elicit("?", Colour)
+    except Exception as error:  # noqa: BLE001  # this is what the test is about
+        raise ToolError(f"caught {type(error).__name__}") from None
+    return "asked"
+
+
+OFFER = [paint, interview, stubborn]
+CAPABLE: dict[str, Any] = {"elicitation": {}, "sampling": {}, "roots": {}}
+RED = {"action": "accept", "content": {"colour": "red"}}
+
+
+async def open_session(
+    server: InProcess, token: str, revision: str = "2025-11-25", capabilities=None
+) -> dict[str, str]:
+    answer = await server.initialize(token, revision, CAPABLE if capabilities is None else capabilities)
+    return {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": revision}
+
+
+async def converse(
+    server: InProcess, token: str, headers: dict[str, str], message: dict[str, Any], answers: dict[str, object]
+):
+    """Call, and answer each request on the stream by its method; give all messages of the stream."""
+    heard: list[dict[str, Any]] = []
+    replies: list[object] = []
+
+    async with trio.open_nursery() as nursery:
+
+        async def reply(asked: dict[str, Any]) -> None:
+            response = {"jsonrpc": "2.0", "id": asked["id"], "result": answers[asked["method"]]}
+            replies.append((await server.post(response, token, **headers)).status)
+
+        def hear(part: bytes) -> None:
+            for data in data_of(part):
+                heard.append(json.loads(data))
+                if "method" in heard[-1] and "id" in heard[-1]:
+                    nursery.start_soon(reply, heard[-1])
+
+        with trio.fail_after(10):
+            answer = await server.post(message, token, hear=hear, **headers)
+    assert set(replies) <= {202}
+    return answer, heard
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+async def test_a_legacy_client_is_asked_on_the_stream_of_its_call(tmp_path, revision):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        token = server.token()
+        headers = await open_session(server, token, revision)
+        call = request("tools/call", 5, name="paint", arguments={"what": "door"}, _meta={"progressToken": 0})
+        answer, heard = await converse(server, token, headers, call, {"elicitation/create": RED})
+
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert [message.get("method", "response") for message in heard] == [
+            "notifications/progress",
+            "elicitation/create",
+            "notifications/progress",
+            "notifications/message",
+            "response",
+        ]
+        assert heard[0]["params"] == {"progressToken": 0, "progress": 1, "total": 3, "message": "looking for a brush"}
+        assert ("mode" in heard[1]["params"]) == (revision == "2025-11-25")
+        assert heard[4]["id"] == 5
+        assert heard[4]["result"]["content"][0]["text"] == "the door is red"
+        assert len(server.records()) == 1
+
+
+async def test_a_modern_client_is_asked_by_a_result_and_calls_again(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        token = server.token()
+        first = await server.modern(
+            "tools/call", token, 1, capabilities=CAPABLE, name="paint", arguments={"what": "door"}
+        )
+        asked = first.json["result"]
+        ((key, question),) = asked["inputRequests"].items()
+        second = await server.modern(
+            "tools/call",
+            token,
+            2,
+            capabilities=CAPABLE,
+            meta={"progressToken": "p", "io.modelcontextprotocol/logLevel": "info"},
+            name="paint",
+            arguments={"what": "door"},
+            inputResponses={key: RED},
+            requestState=asked["requestState"],
+        )
+
+        assert asked["resultType"] == "input_required"
+        assert question["method"] == "elicitation/create"
+        assert question["params"]["mode"] == "form"
+        assert second.events[-1]["result"]["content"][0]["text"] == "the door is red"
+        assert second.events[-1]["result"]["resultType"] == "complete"
+        assert [entry["outcome"] for entry in server.records()] == ["input_required", "succeeded"]
+
+
+async def test_without_token_and_level_a_modern_client_hears_nothing_but_the_answer(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        answer = await server.modern(
+            "tools/call",
+            server.token(),
+            capabilities=CAPABLE,
+            name="paint",
+            arguments={"what": "door"},
+            inputResponses={"elicitation-1": RED},
+        )
+
+        assert answer.headers["content-type"] == "application/json"
+
+
+async def rounds(server: InProcess, token: str, **changes):
+    """Go through the interview, with something changed in the last round."""
+    first = (await server.modern("tools/call", token, 1, capabilities=CAPABLE, name="interview")).json["result"]
+    second = (
+        await server.modern(
+            "tools/call",
+            token,
+            2,
+            capabilities=CAPABLE,
+            name="interview",
+            requestState=first["requestState"],
+            inputResponses={"elicitation-1": {"action": "accept", "content": {"name": "Ada"}}},
+        )
+    ).json["result"]
+    assert set(second["inputRequests"]) == {"model", "roots"}
+    assert second["requestState"] != first["requestState"]
+    answers = {
+        "model": {"role": "assistant", "content": {"type": "text", "text": "hi"}, "model": "m"},
+        "roots": {"roots": [{"uri": "file:///a"}]},
+    }
+    last = {
+        "bearer": token,
+        "name": "interview",
+        "requestState": second["requestState"],
+        "inputResponses": answers,
+    } | changes
+    return await server.modern("tools/call", last.pop("bearer"), 3, capabilities=CAPABLE, **last)
+
+
+async def test_answers_of_earlier_rounds_are_carried_by_the_state(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        answer = await rounds(server, server.token())
+
+        assert answer.json["result"]["content"][0]["text"] == "Ada hi file:///a"
+
+
+async def test_a_missing_answer_is_asked_for_again(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        answer = await rounds(server, server.token(), inputResponses={"nonsense": {}})
+
+        assert set(answer.json["result"]["inputRequests"]) == {"model", "roots"}
+
+
+@pytest.mark.parametrize("state", ["nonsense", "", 5, {}])
+async def test_a_state_that_is_not_ours_is_refused(tmp_path, state):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        answer = await rounds(server, server.token(), requestState=state)
+
+        assert (answer.status, answer.json["error"]["code"]) == (400, -32602)
+
+
+async def test_a_state_is_good_for_its_principal_and_its_request_alone(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        thief = await rounds(server, server.token(), bearer=server.token("bob"))
+        client = await rounds(server, server.token(), bearer=server.token(client="another"))
+        other = await rounds(server, server.token(), arguments={"x": 1})
+
+        assert {answer.json["error"]["code"] for answer in (thief, client, other)} == {-32602}
+
+
+async def test_a_state_grows_old(tmp_path):
+    times = [1_800_000_000.0]
+    async with in_process(tmp_path, offer=OFFER, clock=lambda: times[0]) as server:
+        token = server.token()
+        first = (await server.modern("tools/call", token, 1, capabilities=CAPABLE, name="interview")).json["result"]
+        times[0] += 601
+        late = await server.modern(
+            "tools/call",
+            server.token(),
+            2,
+            capabilities=CAPABLE,
+            name="interview",
+            requestState=first["requestState"],
+        )
+
+        assert late.json["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize("answers", [None, 5, [], {"elicitation-1": 5}])
+async def test_answers_that_are_no_answers_are_invalid(tmp_path, answers):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        answer = await server.modern(
+            "tools/call", server.token(), capabilities=CAPABLE, name="interview", inputResponses=answers
+        )
+
+        assert answer.json["error"]["code"] == -32602
+
+
+async def test_a_client_that_can_not_be_asked_is_told_what_it_lacks(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        modern = await server.modern("tools/call", server.token(), name="paint", arguments={"what": "x"})
+        headers = await open_session(server, server.token(), capabilities={})
+        legacy = await server.post(
+            request("tools/call", name="paint", arguments={"what": "x"}), server.token(), **headers
+        )
+
+        assert (modern.status, modern.json["error"]["code"]) == (400, -32021)
+        assert modern.json["error"]["data"] == {"requiredCapabilities": {"elicitation": {}}}
+        assert legacy.json["result"]["isError"] is True
+
+
+async def test_a_tool_that_catches_every_exception_still_asks(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        answer = await server.modern("tools/call", server.token(), capabilities=CAPABLE, name="stubborn")
+
+        assert answer.json["result"]["resultType"] == "input_required"
+
+
+async def test_stateless_a_legacy_client_can_not_be_asked(tmp_path):
+    async with in_process(tmp_path, "stateless", offer=OFFER) as server:
+        answer = await server.post(
+            request("tools/call", name="paint", arguments={"what": "x"}),
+            server.token(),
+            mcp_protocol_version="2025-11-25",
+        )
+
+        assert answer.json["result"]["isError"] is True
+
+
+async def test_a_response_from_another_session_is_no_answer(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        token = server.token()
+        mine, theirs = [await open_session(server, token) for _ in range(2)]
+        heard: list[dict[str, Any]] = []
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                call = request("tools/call", 1, name="paint", arguments={"what": "door"})
+
+                def hear(part: bytes) -> None:
+                    heard.extend(json.loads(data) for data in data_of(part))
+
+                nursery.start_soon(lambda: server.post(call, token, hear=hear, **mine))
+                await until(lambda: bool(heard))
+                response = {"jsonrpc": "2.0", "id": heard[0]["id"], "result": RED}
+                await server.post(response, token, **theirs)
+                assert len(heard) == 1
+                await server.post({**response, "id": "tenantry-999"}, token, **mine)
+                assert len(heard) == 1
+                await server.post(response, token, **mine)
+                await until(lambda: len(heard) > 1)
+
+        assert heard[-1]["result"]["content"][0]["text"] == "the door is red"

@@ -1,0 +1,296 @@
+"""The tasks extension: durable before the handle is given, bound to its principal, audited."""
+
+from typing import Any
+
+import pytest
+import trio
+from pydantic import BaseModel
+
+from tenantry import CallContext, Elicit, ToolError, tool
+from tenantry.jsonrpc import Code, RemoteProtocolError
+from tests.server.in_process import InProcess, in_process, until
+
+TASKS: dict[str, Any] = {"elicitation": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+
+
+class Sure(BaseModel):
+    sure: bool
+
+
+class Gates:
+    """A tool that goes on when it may."""
+
+    def __init__(self) -> None:
+        self.inside = trio.Event()
+        self.go = trio.Event()
+
+    def slow(self):
+        @tool(name="slow", task="optional")
+        async def slow() -> str:
+            self.inside.set()
+            await self.go.wait()
+            return "slowly done"
+
+        return slow
+
+
+@tool(task="required")
+async def failing(how: str) -> str:
+    """Fail in some way."""
+    if how == "tool":
+        raise ToolError("no luck")
+    if how == "protocol":
+        raise RemoteProtocolError(Code.INTERNAL_ERROR, "deep trouble")
+    return "fine"
+
+
+@tool(task="optional")
+async def ask_twice(ctx: CallContext) -> str:
+    """Ask for two things at once, then for one."""
+    both = await ctx.ask(a=Elicit(message="a?", schema=Sure), b=Elicit(message="b?", schema=Sure))
+    last = await ctx.elicit("sure?", Sure)
+    return f"{both['a'].content} {both['b'].content} {last.content}"
+
+
+@tool(task="after_asking")
+async def ask_then_work(ctx: CallContext) -> str:
+    """Ask while the client waits, work as a task, ask once more."""
+    first = await ctx.elicit("sure?", Sure)
+    await ctx.background()
+    second = await ctx.elicit("really?", Sure)
+    return f"{first.content} {second.content}"
+
+
+async def start(server: InProcess, token: str, name: str, **arguments: object):
+    answer = await server.modern("tools/call", token, 1, capabilities=TASKS, name=name, arguments=arguments)
+    return answer.json["result"]
+
+
+async def ask(server: InProcess, token: str, method: str, task_id: str, **more: object):
+    return (await server.modern(method, token, 2, capabilities=TASKS, taskId=task_id, **more)).json
+
+
+async def settled(server: InProcess, token: str, task_id: str, *statuses: str):
+    wanted = statuses or ("completed", "failed", "cancelled")
+    with trio.fail_after(10):
+        while True:
+            shown = (await ask(server, token, "tasks/get", task_id))["result"]
+            if shown["status"] in wanted:
+                return shown
+            await trio.lowlevel.checkpoint()
+
+
+async def test_a_task_is_found_at_once_and_ends_with_what_the_call_gave(tmp_path):
+    gates = Gates()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        created = await start(server, token, "slow")
+        shown = (await ask(server, token, "tasks/get", created["taskId"]))["result"]
+        gates.go.set()
+        ended = await settled(server, token, created["taskId"])
+
+        assert (created["resultType"], created["status"]) == ("task", "working")
+        assert isinstance(created["ttlMs"], int)
+        assert isinstance(created["pollIntervalMs"], int)
+        assert (shown["resultType"], shown["status"]) == ("complete", "working")
+        assert ended["result"] == {"content": [{"type": "text", "text": "slowly done"}], "isError": False}
+        kinds = [(entry["kind"], entry.get("outcome")) for entry in server.records()]
+        assert kinds == [("task_created", None), ("tool_call", "succeeded")]
+        assert len({entry["task"] for entry in server.records()}) == 1
+
+
+async def test_a_client_without_tasks_gets_the_result_or_is_told_what_it_lacks(tmp_path):
+    gates = Gates()
+    gates.go.set()
+    async with in_process(tmp_path, offer=[gates.slow(), failing]) as server:
+        token = server.token()
+        plain = await server.modern("tools/call", token, name="slow")
+        required = await server.modern("tools/call", token, name="failing", arguments={"how": ""})
+        got = await server.modern("tasks/get", token, taskId="x")
+
+        assert plain.json["result"]["content"][0]["text"] == "slowly done"
+        for answer in (required, got):
+            assert (answer.status, answer.json["error"]["code"]) == (400, -32021)
+        assert [entry["outcome"] for entry in server.records()] == ["succeeded", "failed"]
+
+
+@pytest.mark.parametrize("who", ["bob", "carol", "other client"])
+async def test_nobody_else_sees_answers_or_cancels_a_task(tmp_path, who):
+    gates = Gates()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "slow"))["taskId"]
+        thief = server.token(client="another") if who == "other client" else server.token(who)
+        stolen = [await ask(server, thief, method, task_id) for method in ("tasks/get", "tasks/update", "tasks/cancel")]
+        unknown = [
+            await ask(server, thief, method, "x" * 43) for method in ("tasks/get", "tasks/update", "tasks/cancel")
+        ]
+
+        assert stolen == unknown
+        assert {answer["error"]["code"] for answer in stolen} == {-32602}
+        assert (await ask(server, token, "tasks/get", task_id))["result"]["status"] == "working"
+
+
+async def test_a_cancelled_task_is_cancelled_and_recorded_so(tmp_path):
+    gates = Gates()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "slow"))["taskId"]
+        await gates.inside.wait()
+        ack = await ask(server, token, "tasks/cancel", task_id)
+        ended = await settled(server, token, task_id)
+        again = await ask(server, token, "tasks/cancel", task_id)
+
+        assert {name for name in ack["result"] if name != "_meta"} == {"resultType"}
+        assert ended["status"] == "cancelled"
+        assert again["result"]["resultType"] == "complete"
+        assert server.records()[-1]["outcome"] == "cancelled"
+
+
+async def test_a_tools_own_failure_completes_and_a_protocol_error_fails(tmp_path):
+    async with in_process(tmp_path, offer=[failing]) as server:
+        token = server.token()
+        tools = await settled(server, token, (await start(server, token, "failing", how="tool"))["taskId"])
+        protocol = await settled(server, token, (await start(server, token, "failing", how="protocol"))["taskId"])
+
+        assert (tools["status"], tools["result"]["isError"]) == ("completed", True)
+        assert (protocol["status"], protocol["error"]["code"]) == ("failed", -32603)
+        assert "result" not in protocol
+
+
+async def test_a_task_asks_and_takes_answers_one_by_one(tmp_path):
+    async with in_process(tmp_path, offer=[ask_twice]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "ask_twice"))["taskId"]
+        first = await settled(server, token, task_id, "input_required")
+        keys = sorted(first["inputRequests"])
+        yes = {"action": "accept", "content": {"sure": True}}
+        await ask(server, token, "tasks/update", task_id, inputResponses={keys[0]: yes, "nonsense": yes})
+        half = (await ask(server, token, "tasks/get", task_id))["result"]
+        await ask(server, token, "tasks/update", task_id, inputResponses={keys[0]: yes, keys[1]: yes})
+        with trio.fail_after(5):
+            while True:
+                second = await settled(server, token, task_id, "input_required")
+                if set(second["inputRequests"]).isdisjoint(keys):
+                    break
+        (key,) = second["inputRequests"]
+        await ask(server, token, "tasks/update", task_id, inputResponses={key: yes})
+        ended = await settled(server, token, task_id)
+
+        assert list(half["inputRequests"]) == [keys[1]]
+        assert half["status"] == "input_required"
+        assert ended["result"]["content"][0]["text"] == "{'sure': True} {'sure': True} {'sure': True}"
+
+
+async def test_a_task_whose_server_stopped_has_failed_after_the_restart(tmp_path):
+    gates = Gates()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "slow"))["taskId"]
+        await gates.inside.wait()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        shown = (await ask(server, token, "tasks/get", task_id))["result"]
+
+        assert (shown["status"], shown["error"]["code"]) == ("failed", -32603)
+        assert server.records()[-1]["outcome"] == "cancelled"
+
+
+async def test_a_result_outlives_a_restart(tmp_path):
+    gates = Gates()
+    gates.go.set()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "slow"))["taskId"]
+        ended = await settled(server, token, task_id)
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        assert (await ask(server, token, "tasks/get", task_id))["result"] == ended
+
+
+async def test_a_person_has_a_bounded_number_of_tasks(tmp_path):
+    gates = Gates()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        for _ in range(20):
+            await start(server, token, "slow")
+        more = await server.modern("tools/call", token, capabilities=TASKS, name="slow")
+
+        assert more.json["error"]["code"] == -32603
+        assert (await start(server, server.token("bob"), "slow"))["status"] == "working"
+
+
+async def test_whoever_listens_for_a_task_of_theirs_hears_how_it_stands(tmp_path):
+    gates = Gates()
+    heard: list[bytes] = []
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "slow"))["taskId"]
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    lambda: server.modern(
+                        "subscriptions/listen",
+                        token,
+                        capabilities=TASKS,
+                        hear=heard.append,
+                        notifications={"taskIds": [task_id, "another's"]},
+                    )
+                )
+                await until(lambda: bool(heard))
+                gates.go.set()
+                await until(lambda: b"completed" in b"".join(heard))
+                nursery.cancel_scope.cancel()
+        refused = await server.modern("subscriptions/listen", token, notifications={"taskIds": [task_id]})
+
+        assert b"another's" not in b"".join(heard)
+        assert b"slowly done" in b"".join(heard)
+        assert refused.json["error"]["code"] == -32021
+
+
+async def test_a_call_asks_first_and_then_goes_on_as_a_task_with_the_answers(tmp_path):
+    yes = {"action": "accept", "content": {"sure": True}}
+    no = {"action": "accept", "content": {"sure": False}}
+    async with in_process(tmp_path, offer=[ask_then_work]) as server:
+        token = server.token()
+        asked = await start(server, token, "ask_then_work")
+        created = (
+            await server.modern(
+                "tools/call",
+                token,
+                2,
+                capabilities=TASKS,
+                name="ask_then_work",
+                arguments={},
+                requestState=asked["requestState"],
+                inputResponses={"elicitation-1": yes},
+            )
+        ).json["result"]
+        parked = await settled(server, token, created["taskId"], "input_required")
+        (key,) = parked["inputRequests"]
+        await ask(server, token, "tasks/update", created["taskId"], inputResponses={key: no})
+        ended = await settled(server, token, created["taskId"])
+
+        assert (asked["resultType"], created["resultType"]) == ("input_required", "task")
+        assert "requestState" not in created
+        assert ended["result"]["content"][0]["text"] == "{'sure': True} {'sure': False}"
+        told = [(entry["kind"], entry.get("outcome")) for entry in server.records()]
+        assert told == [
+            ("tool_call", "input_required"),
+            ("tool_call", "continued"),
+            ("task_created", None),
+            ("tool_call", "succeeded"),
+        ]
+
+
+async def test_without_tasks_a_call_that_would_go_on_as_one_is_answered_at_its_end(tmp_path):
+    yes = {"action": "accept", "content": {"sure": True}}
+    async with in_process(tmp_path, offer=[ask_then_work]) as server:
+        answer = await server.modern(
+            "tools/call",
+            server.token(),
+            capabilities={"elicitation": {}},
+            name="ask_then_work",
+            inputResponses={"elicitation-1": yes, "elicitation-2": yes},
+        )
+
+        assert answer.json["result"]["resultType"] == "complete"
+        assert answer.json["result"]["content"][0]["text"] == "{'sure': True} {'sure': True}"
