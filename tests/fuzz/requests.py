@@ -36,6 +36,14 @@ METHODS = [
     "notifications/initialized",
     "notifications/cancelled",
     "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+    "logging/setLevel",
+    "tasks/get",
+    "tasks/update",
     "rpc.x",
     "",
 ]
@@ -114,12 +122,12 @@ class Generator:
             }
         return self._some(None, True, 0, -1, 2**63, 1.5, 1e308, self._some(*ODD_TEXT), self._random.randrange(1000))
 
-    def _often(self, value: Any, chance: float = 0.85) -> Any:
+    def _often(self, value: Any, chance: float = 0.97) -> Any:
         return value if self._random.random() < chance else self._json()
 
     def _mcp(self) -> tuple[str, dict[str, str], bytes]:
         method = self._some(*METHODS)
-        revision = self._some(*REVISIONS)
+        revision = self._some(*REVISIONS, "2025-11-25", "2026-07-28", "2026-07-28")
         params: Any = {}
         if self._random.random() < 0.6:
             params["_meta"] = self._often(
@@ -137,9 +145,11 @@ class Generator:
         if method == "tools/call":
             name = self._some("echo", "search_documents", "admin_purge", "export_report", *ODD_TEXT)
             params |= {"name": self._often(name), "arguments": self._often({"message": self._json()})}
+        if method in ("tasks/get", "tasks/update", "resources/read", "resources/subscribe", "logging/setLevel"):
+            params |= {name: self._json() for name in ("taskId", "uri", "level", "inputResponses")}
         if method == "tools/list" and self._random.random() < 0.5:
             params["cursor"] = self._json()
-        message: Any = {"jsonrpc": self._often("2.0", 0.95), "id": self._json(), "method": self._often(method)}
+        message: Any = {"jsonrpc": self._often("2.0"), "id": self._often(7, 0.8), "method": self._often(method)}
         if self._random.random() < 0.9:
             message["params"] = self._often(params, 0.95)
         if self._random.random() < 0.15:
@@ -157,7 +167,7 @@ class Generator:
         return "/mcp", self._fewer(headers), body
 
     def _fewer(self, headers: dict[str, Any]) -> dict[str, str]:
-        kept = {name: value for name, value in headers.items() if self._random.random() < 0.9}
+        kept = {name: value for name, value in headers.items() if self._random.random() < 0.98}
         return {name: value for name, value in kept.items() if isinstance(value, str) and _may_be_sent(value)}
 
     def _token(self) -> tuple[str, dict[str, str], bytes]:
