@@ -2,13 +2,14 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tenantry.mcp.session import TRANSITIONS, Event, LocalProtocolError, State, step
+from tenantry.machine import LocalProtocolError, step
+from tenantry.mcp.session import TRANSITIONS, Event, State
 
 
 @pytest.mark.parametrize("event", list(Event))
 def test_an_ended_session_takes_no_event(event):
     with pytest.raises(LocalProtocolError, match=f"ended.*{event.value}"):
-        step(State.ENDED, event)
+        step(TRANSITIONS, State.ENDED, event)
 
 
 def test_every_state_is_in_the_table():
@@ -24,25 +25,25 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.state is not State.ENDED)
     @rule()
     def initialized_notification(self) -> None:
-        self.state = step(self.state, Event.INITIALIZED)
+        self.state = step(TRANSITIONS, self.state, Event.INITIALIZED)
         self.initialized = True
 
     @precondition(lambda self: self.state is not State.ENDED)
     @rule()
     def request(self) -> None:
-        self.state = step(self.state, Event.REQUEST)
+        self.state = step(TRANSITIONS, self.state, Event.REQUEST)
 
     @precondition(lambda self: self.state is not State.ENDED)
     @rule()
     def delete(self) -> None:
-        self.state = step(self.state, Event.DELETE)
+        self.state = step(TRANSITIONS, self.state, Event.DELETE)
         assert self.state is State.ENDED
 
     @precondition(lambda self: self.state is State.ENDED)
     @rule(event=st.sampled_from(Event))
     def nothing_more(self, event: Event) -> None:
         with pytest.raises(LocalProtocolError):
-            step(self.state, event)
+            step(TRANSITIONS, self.state, event)
 
     @invariant()
     def open_means_initialized(self) -> None:

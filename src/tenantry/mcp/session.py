@@ -48,18 +48,6 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 
-class LocalProtocolError(Exception):
-    """We drove a state machine in a way that its table does not have: a fault of ours."""
-
-
-def step(state: State, event: Event) -> State:
-    """Give the state that `event` leads to; raises `LocalProtocolError` where the table has none."""
-    try:
-        return TRANSITIONS[state][event]
-    except KeyError:
-        raise LocalProtocolError(f"a session that is {state.value} can't {event.value}") from None
-
-
 @dataclass(slots=True, kw_only=True)
 class Session:
     """One session as it lives in memory; the store keeps the same fields."""

@@ -8,6 +8,8 @@ import trio
 
 from tenantry import jsonrpc, sse, web
 from tenantry.jsonrpc import Object
+from tenantry.machine import step
+from tenantry.mcp.stream import TRANSITIONS, Event, State
 from tenantry.server.asgi import ANSWERED, KEEP_ALIVE_COMMENT, KEEP_ALIVE_S, Answer, Exchange, cancelled_by
 from tenantry.server.event_store import EventStore, StreamRecord
 
@@ -44,8 +46,7 @@ class RequestStream:
         self._waiting: deque[bytes] = deque()
         self._wake = trio.Event()
         self._lock = trio.Lock()
-        self._begun = False
-        self._released = False
+        self._state = State.PENDING
 
     @asynccontextmanager
     async def attended(self, *, leaving_cancels: bool) -> AsyncIterator[None]:
@@ -72,22 +73,25 @@ class RequestStream:
     async def release(self) -> None:
         """End the connection and not the call, where the client can come back (2025-11-25, transports)."""
         await self._flush()
-        if not self._priming or self._events is None or self._released:
+        if not self._priming or self._events is None or self._state is State.RELEASED:
             return
         async with self._lock:
             await self._begin()
             await self._exchange.send_part(sse.retry(RETRY_MS))
             await self._exchange.end_stream()
-            self._released = True
+            self._step(Event.RELEASE)
 
     async def finish(self, response: web.Response) -> Answer:
         """Give the response: as it is where no message came before it, else as the stream's last event."""
         with trio.CancelScope(shield=True):
             await self._flush()
-        if not self._begun:
+        before = self._state
+        if before is not State.PENDING:
+            await self._emit(response.body, final=True)
+        self._step(Event.RESPONSE)
+        if before is State.PENDING:
             return response
-        await self._emit(response.body, final=True)
-        if not self._released:
+        if before is State.STREAMING:
             await self._exchange.end_stream()
         return ANSWERED
 
@@ -97,9 +101,10 @@ class RequestStream:
                 await self._wake.wait()
             self._wake = trio.Event()
             await self._flush()
-            if quiet.cancelled_caught and not self._released and not self._silent:
+            if quiet.cancelled_caught and self._state is not State.RELEASED and not self._silent:
                 async with self._lock:
                     await self._begin()
+                    self._step(Event.KEEP_ALIVE)
                     await self._exchange.send_part(KEEP_ALIVE_COMMENT)
 
     async def _flush(self) -> None:
@@ -108,21 +113,24 @@ class RequestStream:
                 message = self._waiting.popleft()
                 with trio.CancelScope(shield=True):  # a message that was taken out must not be lost
                     await self._begin()
+                    self._step(Event.MESSAGE)
                     await self._emit(message)
 
     async def _begin(self) -> None:
-        if self._begun:
+        if self._state is not State.PENDING:
             return
-        self._begun = True
         if self._events is not None and self._session is not None:
             self._record = await self._events.open(self._session, self._request_id)
         await self._exchange.begin_stream()
         if self._priming and self._record is not None:
             await self._exchange.send_part(sse.priming(self._record.last_id))
 
+    def _step(self, event: Event) -> None:
+        self._state = step(TRANSITIONS, self._state, event)
+
     async def _emit(self, message: bytes, *, final: bool = False) -> None:
         id_ = None
         if self._record is not None and self._events is not None:
             id_ = await self._events.append(self._record, message, final=final)
-        if not self._released:
+        if self._state is not State.RELEASED:
             await self._exchange.send_part(sse.event(message, id_=id_))

@@ -13,7 +13,8 @@ import trio
 from tenantry.config import Config
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Object
-from tenantry.mcp.session import Event, Session, State, step
+from tenantry.machine import step
+from tenantry.mcp.session import TRANSITIONS, Event, Session, State
 from tenantry.server.store import Store
 
 WRITE_BACK_EVERY_S = 30.0
@@ -79,7 +80,7 @@ class Sessions:
             raise UnknownSession(foreign=False)
         if not session.belongs_to(principal):
             raise UnknownSession(foreign=True)
-        session.state = step(session.state, Event.REQUEST)
+        session.state = step(TRANSITIONS, session.state, Event.REQUEST)
         session.last_seen = int(self._clock())
         self._remember(session)
         self._touched.add(digest)
@@ -87,7 +88,7 @@ class Sessions:
 
     async def initialized(self, session: Session) -> None:
         """The client has finished its side of the handshake."""
-        session.state = step(session.state, Event.INITIALIZED)
+        session.state = step(TRANSITIONS, session.state, Event.INITIALIZED)
         await self._write_back()
 
     async def changed(self, session: Session) -> None:
@@ -97,7 +98,7 @@ class Sessions:
 
     async def end(self, session: Session) -> None:
         """The client ends its session, and with it its stream."""
-        session.state = step(session.state, Event.DELETE)
+        session.state = step(TRANSITIONS, session.state, Event.DELETE)
         self._forget(session.digest)
         await self._store.end_mcp_session(session.digest)
 

@@ -16,8 +16,10 @@ from tenantry.audit import record
 from tenantry.audit.record import Kind, Outcome
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Code, Object
+from tenantry.machine import step
 from tenantry.mcp import interaction
 from tenantry.mcp.interaction import Question, Questions
+from tenantry.mcp.task import TRANSITIONS, Event, Status
 from tenantry.server.audit_writer import Recorder
 from tenantry.server.calls import Call, Calls, Ended, Run
 from tenantry.server.changes import Changes
@@ -72,7 +74,7 @@ class Tasks:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the running tasks until cancelled; what an earlier process left unended has failed."""
         for stored in await self._store.unended_tasks():
-            await self._end(stored, "failed", error=_error("the server stopped before the task ended"))
+            await self._end(stored, Event.ERROR, error=_error("the server stopped before the task ended"))
         await self._store.expire_tasks(self._clock())
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
@@ -95,7 +97,7 @@ class Tasks:
             binding=principal.binding,
             expires_at=now + TTL_MS / 1000,
             body={
-                "status": "working",
+                "status": Status.WORKING.value,
                 "createdAt": _iso(now),
                 "lastUpdatedAt": _iso(now),
                 "ttlMs": TTL_MS,
@@ -131,22 +133,19 @@ class Tasks:
 
     async def _finish(self, task: _Task, ended: Ended) -> None:
         if ended.body is not None:
-            await self._end(task.stored, "completed", result=ended.body)
+            await self._end(task.stored, Event.RESULT, result=ended.body)
         elif ended.error is not None:
             error = jsonrpc.error(ended.error.code, ended.error.message, id_=None, data=ended.error.data)["error"]
-            await self._end(task.stored, "failed", error=error)
+            await self._end(task.stored, Event.ERROR, error=error)
         elif task.cancelled:
-            await self._end(task.stored, "cancelled")
+            await self._end(task.stored, Event.CANCEL)
         else:
-            await self._end(task.stored, "failed", error=_error("the server stopped before the task ended"))
+            await self._end(task.stored, Event.ERROR, error=_error("the server stopped before the task ended"))
         self._running.pop(task.stored.id, None)
 
-    async def _end(self, stored: StoredTask, status: str, **more: Object) -> None:
-        stored.body = {name: value for name, value in stored.body.items() if name != "inputRequests"}
-        stored.body |= {"status": status, "lastUpdatedAt": _iso(self._clock()), **more}
+    async def _end(self, stored: StoredTask, event: Event, **more: Object) -> None:
         stored.ended = True
-        await self._store.save_task(stored)
-        self._tell(stored)
+        await self._move(stored, event, more)
 
     async def _park(self, task: _Task, questions: dict[str, Question]) -> dict[str, Object]:
         # A key is used once in a task's life, so that an answer always means the question that it was given to.
@@ -155,19 +154,22 @@ class Tasks:
         task.questions = {keys[key]: question for key, question in questions.items()}
         task.answers = {}
         task.answered = trio.Event()
-        await self._restate(task, "input_required")
+        await self._restate(task, Event.ASK)
         await task.answered.wait()
-        await self._restate(task, "working")
+        await self._restate(task, Event.ANSWER)
         return {key: task.answers[keys[key]] for key in questions}
 
-    async def _restate(self, task: _Task, status: str) -> None:
-        body = {name: value for name, value in task.stored.body.items() if name != "inputRequests"}
-        body |= {"status": status, "lastUpdatedAt": _iso(self._clock())}
-        if task.questions:
-            body["inputRequests"] = interaction.requests(task.questions)
-        task.stored.body = body
-        await self._store.save_task(task.stored)
-        self._tell(task.stored)
+    async def _restate(self, task: _Task, event: Event) -> None:
+        await self._move(
+            task.stored, event, {"inputRequests": interaction.requests(task.questions)} if task.questions else {}
+        )
+
+    async def _move(self, stored: StoredTask, event: Event, more: Object) -> None:
+        status = step(TRANSITIONS, Status(stored.body["status"]), event)
+        body = {name: value for name, value in stored.body.items() if name != "inputRequests"}
+        stored.body = {**body, "status": status.value, "lastUpdatedAt": _iso(self._clock()), **more}
+        await self._store.save_task(stored)
+        self._tell(stored)
 
     def _tell(self, stored: StoredTask) -> None:
         self._changes.task(stored.id, stored.binding, _shown(stored))
@@ -192,7 +194,7 @@ class Tasks:
         task.answers |= taken
         task.questions = {key: question for key, question in task.questions.items() if key not in taken}
         if task.questions:
-            await self._restate(task, "input_required")
+            await self._restate(task, Event.ASK)
         else:
             task.answered.set()
 
