@@ -1,17 +1,15 @@
-"""What only legacy clients ask for: the handshake, sessions, their standalone stream, subscriptions, batches."""
+"""What only legacy clients ask for: the handshake, sessions, subscriptions, batches."""
 
-from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import trio
 
-from tenantry import jsonrpc, policy, sse, web
+from tenantry import jsonrpc, policy, web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
 from tenantry.config import Config
 from tenantry.identity import Principal
-from tenantry.jsonrpc import Code, Message, Notification, Object, RemoteProtocolError, Request, Response
+from tenantry.jsonrpc import Code, Message, Notification, RemoteProtocolError, Request, Response
 from tenantry.mcp import resources, results, revisions
 from tenantry.mcp.context import LEVELS
 from tenantry.mcp.revisions import Era, Revision
@@ -19,31 +17,22 @@ from tenantry.mcp.route import Legacy
 from tenantry.mcp.session import Session
 from tenantry.oauth.access_token import LEEWAY_S
 from tenantry.policy import Denied, Feature
-from tenantry.server.asgi import Answer, EventStream, Exchange, SendBytes
+from tenantry.server.asgi import Answer, Exchange
 from tenantry.server.audit_writer import Recorder
-from tenantry.server.changes import Changes, Listener
+from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, LegacyChannel, Line
-from tenantry.server.event_store import STANDALONE, EventStore, Resumed, StreamRecord
+from tenantry.server.event_store import EventStore
 from tenantry.server.features import Features, Incoming, answer_error
 from tenantry.server.inbox import Inbox
 from tenantry.server.request_stream import JSON, RequestStream
 from tenantry.server.sessions import Sessions, UnknownSession
+from tenantry.server.standalone import StandaloneStreams
 from tenantry.version import __version__
 
 ACCEPTED = web.Response(status=202)
 # A batch is answered as a whole, so its length bounds what one request may cost.
 BATCH_MAX = 50
 SUBSCRIPTIONS_MAX = 100
-PENDING_MAX = 100
-
-
-@dataclass(slots=True, kw_only=True)
-class _Standalone:
-    """What waits for a session's standalone stream, and who told it."""
-
-    listener: Listener
-    pending: deque[bytes]
-    come: trio.Event
 
 
 class LegacyEra:
@@ -69,8 +58,8 @@ class LegacyEra:
         self._audit = audit
         self._clock = clock
         self._inbox = Inbox()
-        self._standalone: dict[bytes, _Standalone] = {}
-        sessions.on_end = self._forget
+        self._streams = StandaloneStreams(sessions=sessions, events=events, changes=changes)
+        sessions.on_end = self._streams.forget
         self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {
             "ping": self._ping,
             "logging/setLevel": self._set_level,
@@ -239,81 +228,14 @@ class LegacyEra:
         await self._sessions.end(await self._session(exchange.request, principal))
         return web.Response(status=204)
 
-    # --- the standalone stream, and resumption
-
     async def stream(self, exchange: Exchange, principal: Principal) -> Answer:
         """Open the session's standalone stream, or go on with the one that a `Last-Event-ID` names."""
         await exchange.read_body(limit=0)
         session = await self._session(exchange.request, principal)
-        last_event_id = exchange.request.headers.get("last-event-id")
         # No text says what becomes of a stream whose access token expires; it ends, and the client comes again.
         deadline = trio.current_time() + principal.expires_at + LEEWAY_S - self._clock()
-        if last_event_id is None:
-            return EventStream(run=lambda send: self._run_standalone(session, principal, send), deadline=deadline)
-        resumed = await self._events.resume(session.digest, last_event_id)
-        if resumed is None:
-            raise RemoteProtocolError(
-                Code.INVALID_REQUEST, "Last-Event-ID names no stream of this session", http_status=400
-            )
-        if resumed.name == STANDALONE:
-            return EventStream(
-                run=lambda send: self._run_standalone(session, principal, send, resumed=resumed), deadline=deadline
-            )
-        return EventStream(run=lambda send: _redeliver(resumed, send), deadline=deadline, outlives_closing=True)
-
-    async def _run_standalone(
-        self, session: Session, principal: Principal, send: SendBytes, *, resumed: Resumed | None = None
-    ) -> None:
-        ending = self._sessions.attach_stream(session)
-        standalone = self._standing(session, principal)
-        kept = await self._events.open(session.digest, None)
-        try:
-            if resumed is not None and resumed.after < kept.last:
-                found, _ = await resumed.next()
-                for id_, message in found:
-                    await send(sse.event(message, id_=id_))
-            elif revisions.LEGACY[session.revision].priming:
-                await send(sse.priming(kept.last_id))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._deliver, standalone, kept, send)
-                await ending.wait()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._sessions.detach_stream(session, ending)
-
-    async def _deliver(self, standalone: _Standalone, kept: StreamRecord, send: SendBytes) -> None:
-        while True:
-            while standalone.pending:
-                with trio.CancelScope(shield=True):
-                    message = standalone.pending.popleft()
-                    id_ = await self._events.append(kept, message)
-                await send(sse.event(message, id_=id_))
-            standalone.come = trio.Event()
-            await standalone.come.wait()
-
-    def _standing(self, session: Session, principal: Principal) -> _Standalone:
-        known = self._standalone.get(session.digest)
-        if known is not None:
-            return known
-        pending: deque[bytes] = deque(maxlen=PENDING_MAX)
-
-        def deliver(method: str, params: Object) -> None:
-            pending.append(
-                jsonrpc.encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})})
-            )
-            standalone.come.set()
-
-        listener = Listener(principal=principal, deliver=deliver, uris=lambda: session.subscriptions)
-        standalone = _Standalone(listener=listener, pending=pending, come=trio.Event())
-        self._standalone[session.digest] = standalone
-        self._changes.add(listener)
-        return standalone
-
-    def _forget(self, digest: bytes) -> None:
-        standalone = self._standalone.pop(digest, None)
-        if standalone is not None:
-            self._changes.remove(standalone.listener)
-        self._events.forget(digest)
+        last_event_id = exchange.request.headers.get("last-event-id")
+        return await self._streams.open(session, principal, last_event_id=last_event_id, deadline=deadline)
 
     # --- methods of the legacy era alone
 
@@ -356,14 +278,6 @@ class LegacyEra:
 
     async def _own(self, incoming: Incoming) -> Session | None:
         return await self._session(incoming.exchange.request, incoming.principal) if self._push else None
-
-
-async def _redeliver(resumed: Resumed, send: SendBytes) -> None:
-    ended = False
-    while not ended:
-        found, ended = await resumed.next()
-        for id_, message in found:
-            await send(sse.event(message, id_=id_))
 
 
 def _batched(value: object) -> Message:
