@@ -11,6 +11,7 @@ import dev
 import pytest
 
 from tenantry.config import load
+from tests.http_client import Client, call_headers, call_message
 from tests.running import RunningServer, running_server
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -68,7 +69,35 @@ def test_a_password_hash_comes_out_of_its_command():
 
 
 def test_every_command_of_ours_is_run_here():
-    assert {words(line)[0] for line in OURS} == {"run", "test", "call", "audit", "hash-password"}
+    assert {words(line)[0] for line in OURS} == {"run", "test", "call", "audit", "hash-password", "conformance"}
+
+
+def test_the_conformance_command_takes_what_the_readme_gives_it():
+    (line,) = [line for line in OURS if words(line)[0] == "conformance"]
+    flags = [word for word in words(line) if word.startswith("--")]
+    shown = subprocess.run([*TENANTRY, "conformance", "--help"], capture_output=True, text=True, check=True).stdout
+
+    assert all(flag in shown for flag in flags)
+
+
+def test_the_example_that_asks_is_offered(tmp_path):
+    (tmp_path / "painter.py").write_text(the("python", "painter.py"))
+    config = tmp_path / "painter.toml"
+    config.write_text(
+        (Path(__file__).parent.parent / "src/tenantry/demo/demo.toml")
+        .read_text()
+        .replace('tool_modules = ["tenantry.demo.tools"]', 'tool_modules = ["tenantry.demo.tools", "painter"]')
+        .replace("[tools]\n", '[tools]\npaint = { scopes = ["tools:call"] }\n')
+        .replace('"admin_purge"]', '"admin_purge", "paint"]\nresources = ["colours"]\nprompts = ["repaint"]')
+        + '\n[resources.colours]\nscopes = ["tools:call"]\n[prompts.repaint]\nscopes = ["tools:call"]\n'
+    )
+    with running_server(tmp_path / "data", "--config", str(config)) as server:
+        client = Client.register(server.issuer)
+        token = client.sign_in()["access_token"]
+        body = call_message(1, "paint", what="door")
+        answer = client.browser.ask("POST", "/mcp", body.decode(), **call_headers(token, "paint"))
+
+    assert answer.json["error"]["data"] == {"requiredCapabilities": {"elicitation": {}}}
 
 
 def test_the_example_of_ones_own_tools_serves(tmp_path):
