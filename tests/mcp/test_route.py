@@ -129,7 +129,7 @@ def test_a_legacy_header_names_the_revision():
 
 
 def test_an_unknown_method_is_404_for_modern_and_200_for_legacy_clients():
-    error = RemoteProtocolError(Code.METHOD_NOT_FOUND, "x")
+    error = RemoteProtocolError(Code.METHOD_NOT_FOUND, "x", id=1)
 
     assert (route.status_of(error, Era.MODERN), route.status_of(error, Era.LEGACY)) == (404, 200)
 
@@ -152,3 +152,7 @@ def test_a_call_without_its_name_is_left_to_the_method_itself(method):
     routed = classify(modern_headers(method), Request(1, method, {"_meta": META}), modern_served=True)
 
     assert isinstance(routed, Modern)
+
+
+def test_an_error_without_an_id_is_never_sent_as_an_answer():
+    assert route.status_of(RemoteProtocolError(Code.INVALID_PARAMS, "x"), Era.LEGACY) == 400

@@ -493,3 +493,24 @@ async def test_every_answer_is_json_with_the_same_id_type(tmp_path):
             assert json.loads(answer.body)["id"] == id_
             assert type(json.loads(answer.body)["id"]) is type(id_)
         assert [entry["jsonrpc_id"] for entry in server.records()] == [0, "0", -1, "", 2**53 - 1]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_version_header_that_is_not_served_is_refused_on_every_method(tmp_path, method):
+    async with in_process(tmp_path) as server:
+        token = server.token()
+        session = (await server.initialize(token)).headers["mcp-session-id"]
+        fields = streaming(token, session, mcp_protocol_version="1999-01-01")
+        refused = await server.ask(method, "/mcp", headers=fields)
+        known = await server.post(request("ping"), token, mcp_session_id=session)
+
+        assert (refused.status, known.status) == (400, 200)
+
+
+async def test_what_can_not_be_read_is_judged_by_the_era_of_its_header(tmp_path):
+    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":[]}'
+    async with in_process(tmp_path, "stateless") as server:
+        modern = await server.post(body, server.token(), mcp_protocol_version="2026-07-28")
+        legacy = await server.post(body, server.token(), mcp_protocol_version="2025-11-25")
+
+        assert (modern.status, legacy.status) == (400, 200)

@@ -37,8 +37,31 @@ _STATUS: dict[Era, dict[Code, int]] = {
 
 
 def status_of(error: RemoteProtocolError, era: Era) -> int:
-    """The HTTP status that goes with a JSON-RPC error: 400 unless the era says otherwise."""
-    return error.http_status or _STATUS[era].get(error.code, 400)
+    """The HTTP status that goes with a JSON-RPC error: 400 unless the era says otherwise.
+
+    An error without an id answers no request, so it is never sent as if it did.
+    """
+    return error.http_status or (400 if error.id is None else _STATUS[era].get(error.code, 400))
+
+
+def era_of_header(headers: Headers) -> Era:
+    """What era the header alone tells of: enough for a message that can't be read."""
+    version = headers.get("mcp-protocol-version")
+    return Era.LEGACY if version is None or version in revisions.LEGACY else Era.MODERN
+
+
+def check_legacy_header(headers: Headers, *, id_: Id | None = None) -> Revision | None:
+    """Give the revision that the header names; raises `RemoteProtocolError` for one that no handshake leads to."""
+    version = headers.get("mcp-protocol-version")
+    if version is not None and version not in revisions.LEGACY:
+        # No code of the modern era: a client that speaks both must fall back on this (2025-11-25, transports).
+        raise RemoteProtocolError(
+            Code.INVALID_REQUEST,
+            f"Bad Request: unsupported protocol version; supported: {', '.join(revisions.LEGACY)}",
+            id=id_,
+            http_status=400,
+        )
+    return None if version is None else revisions.LEGACY[version]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +86,9 @@ Route = Modern | Legacy
 
 def era_of(headers: Headers, message: Message, *, modern_served: bool) -> Era:
     """Tell the era by header or metadata; where only legacy is served, all is legacy."""
-    version = headers.get("mcp-protocol-version")
     if not modern_served:
         return Era.LEGACY
-    if version is not None and version not in revisions.LEGACY:
+    if era_of_header(headers) is Era.MODERN:
         return Era.MODERN
     meta = {} if isinstance(message, Response) else message.params.get("_meta")
     return Era.MODERN if isinstance(meta, dict) and PROTOCOL_VERSION in meta else Era.LEGACY
@@ -87,16 +109,8 @@ def classify(headers: Headers, message: Message, *, modern_served: bool) -> Rout
 
 
 def _legacy(headers: Headers, message: Message) -> Legacy:
-    version = headers.get("mcp-protocol-version")
-    if version is not None and version not in revisions.LEGACY:
-        # No code of the modern era: a client that speaks both must fall back on this (2025-11-25, transports).
-        raise RemoteProtocolError(
-            Code.INVALID_REQUEST,
-            f"Bad Request: unsupported protocol version; supported: {', '.join(revisions.LEGACY)}",
-            id=message.id if isinstance(message, Request) else None,
-            http_status=400,
-        )
-    return Legacy(message=message, header_revision=None if version is None else revisions.LEGACY[version])
+    id_ = message.id if isinstance(message, Request) else None
+    return Legacy(message=message, header_revision=check_legacy_header(headers, id_=id_))
 
 
 def _modern(headers: Headers, message: Request) -> Modern:

@@ -7,7 +7,6 @@ from tenantry.config import Config
 from tenantry.identity import Principal
 from tenantry.jsonrpc import RemoteProtocolError
 from tenantry.mcp import revisions, route
-from tenantry.mcp.revisions import Era
 from tenantry.mcp.route import Modern
 from tenantry.server.asgi import Answer, Exchange
 from tenantry.server.features import answer_error
@@ -33,7 +32,7 @@ class McpEndpoint:
         self._modern = modern
         self._served: dict[str, Callable[[Exchange, Principal], Awaitable[Answer]]] = {"POST": self._post}
         if self._mode.sessions:
-            self._served |= {"GET": self._get, "DELETE": legacy.delete}
+            self._served |= {"GET": self._get, "DELETE": self._delete}
 
     async def handle(self, exchange: Exchange) -> Answer:
         """Answer any method; strangers get 401 whatever they ask for."""
@@ -44,11 +43,16 @@ class McpEndpoint:
         try:
             return await serve(exchange, principal)
         except RemoteProtocolError as error:
-            return answer_error(error, Era.LEGACY)
+            return answer_error(error, route.era_of_header(exchange.request.headers))
 
     async def _get(self, exchange: Exchange, principal: Principal) -> Answer:
         _require_accept(exchange.request, "text/event-stream")
+        route.check_legacy_header(exchange.request.headers)
         return await self._legacy.stream(exchange, principal)
+
+    async def _delete(self, exchange: Exchange, principal: Principal) -> Answer:
+        route.check_legacy_header(exchange.request.headers)
+        return await self._legacy.delete(exchange, principal)
 
     async def _post(self, exchange: Exchange, principal: Principal) -> Answer:
         request = exchange.request
