@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from pydantic import BaseModel
 
 from tenantry import CallContext, ListRoots, Sample, ToolError, tool
@@ -54,7 +55,9 @@ async def open_session(
     server: InProcess, token: str, revision: str = "2025-11-25", capabilities=None
 ) -> dict[str, str]:
     answer = await server.initialize(token, revision, CAPABLE if capabilities is None else capabilities)
-    return {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": revision}
+    headers = {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": revision}
+    await server.post(request("notifications/initialized", None), token, **headers)
+    return headers
 
 
 async def converse(
@@ -289,3 +292,88 @@ async def test_a_response_from_another_session_is_no_answer(tmp_path):
                 await until(lambda: len(heard) > 1)
 
         assert heard[-1]["result"]["content"][0]["text"] == "the door is red"
+
+
+@pytest.mark.parametrize("content", [{}, {"colour": 5}, {"color": "red"}, None])
+async def test_a_form_that_does_not_fit_its_schema_is_no_answer(tmp_path, content):
+    bad = {"action": "accept", "content": content}
+    async with in_process(tmp_path, offer=OFFER) as server:
+        token = server.token()
+        call = request("tools/call", 5, name="paint", arguments={"what": "door"})
+        _, heard = await converse(
+            server, token, await open_session(server, token), call, {"elicitation/create": bad}
+        )
+        modern = await server.modern(
+            "tools/call",
+            token,
+            capabilities=CAPABLE,
+            name="paint",
+            arguments={"what": "door"},
+            inputResponses={"elicitation-1": bad},
+        )
+
+        assert heard[-1]["result"]["isError"] is True
+        assert modern.json["error"]["code"] == -32602
+
+
+async def test_a_client_with_urls_alone_is_sent_no_form(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        answer = await server.modern(
+            "tools/call",
+            server.token(),
+            capabilities={"elicitation": {"url": {}}},
+            name="paint",
+            arguments={"what": "x"},
+        )
+
+        assert answer.json["error"]["data"] == {"requiredCapabilities": {"elicitation": {"form": {}}}}
+
+
+async def test_nothing_is_asked_before_the_handshake_is_done(tmp_path):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        token = server.token()
+        session = (await server.initialize(token, capabilities=CAPABLE)).headers["mcp-session-id"]
+        heard: list[dict[str, Any]] = []
+
+        def hear(part: bytes) -> None:
+            heard.extend(json.loads(data) for data in data_of(part))
+
+        call = request("tools/call", 5, name="paint", arguments={"what": "door"}, _meta={"progressToken": 1})
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: server.post(call, token, hear=hear, mcp_session_id=session))
+                await until(lambda: len(heard) == 1)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert len(heard) == 1
+                await server.post(request("notifications/initialized", None), token, mcp_session_id=session)
+                await until(lambda: len(heard) == 2)
+                nursery.cancel_scope.cancel()
+
+        assert heard[1]["method"] == "elicitation/create"
+
+
+@pytest.mark.parametrize("id_", [0, "the-call"])
+async def test_a_legacy_client_that_cancels_gets_no_answer_and_the_call_is_recorded_so(tmp_path, id_):
+    async with in_process(tmp_path, offer=OFFER) as server:
+        token = server.token()
+        headers = await open_session(server, token)
+        other = await open_session(server, token)
+        heard: list[bytes] = []
+        answers = []
+
+        async def call() -> None:
+            message = request("tools/call", id_, name="paint", arguments={"what": "door"})
+            answers.append(await server.post(message, token, hear=heard.append, **headers))
+
+        cancelled = request("notifications/cancelled", None, requestId=id_)
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await until(lambda: bool(data_of(b"".join(heard))))
+                await server.post(cancelled, token, **other)
+                await server.post(request("notifications/cancelled", None, requestId="unknown"), token, **headers)
+                assert answers == []
+                await server.post(cancelled, token, **headers)
+
+        assert not any("result" in message or "error" in message for message in answers[0].events)
+        assert [entry["outcome"] for entry in server.records()] == ["cancelled"]

@@ -185,7 +185,9 @@ async def test_a_listener_that_leaves_is_forgotten(tmp_path):
         assert server.parts.changes._listeners == set()
 
 
-@pytest.mark.parametrize("wanted", [5, {"resourceSubscriptions": "x"}, {"resourceSubscriptions": [5]}])
+@pytest.mark.parametrize(
+    "wanted", [5, None, {"resourceSubscriptions": "x"}, {"resourceSubscriptions": [5]}, {"toolsListChanged": "yes"}]
+)
 async def test_a_filter_that_is_none_is_invalid(tmp_path, wanted):
     async with in_process(tmp_path) as server:
         answer = await server.modern("subscriptions/listen", server.token(), notifications=wanted)

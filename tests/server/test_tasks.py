@@ -155,6 +155,7 @@ async def test_a_tools_own_failure_completes_and_a_protocol_error_fails(tmp_path
 
         assert (tools["status"], tools["result"]["isError"]) == ("completed", True)
         assert (protocol["status"], protocol["error"]["code"]) == ("failed", -32603)
+        assert protocol["statusMessage"] == "deep trouble"
         assert "result" not in protocol
 
 

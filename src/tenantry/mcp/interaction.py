@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import jsonschema_rs
 from pydantic import BaseModel
 
 from tenantry.jsonrpc import Object
 
 ACTIONS = ("accept", "decline", "cancel")
+MAX_PROBLEM_LENGTH = 300
+_FORMS: Object = {"form": {}}
+_BLOCK_TYPES = ("text", "image", "audio", "tool_use", "tool_result")
 
 
 class BadAnswer(Exception):
@@ -52,19 +56,33 @@ class Elicit:
 
     def params(self, *, mode: bool) -> Object:
         """The request's parameters; `mode` where the revision names it."""
-        schema = self.schema if isinstance(self.schema, dict) else _plain_schema(self.schema)
-        return {**({"mode": "form"} if mode else {}), "message": self.message, "requestedSchema": schema}
+        return {**({"mode": "form"} if mode else {}), "message": self.message, "requestedSchema": self._schema}
 
     def needs(self) -> Object:
         """The client capability without which the question must not be sent."""
-        return {"elicitation": {}}
+        return {"elicitation": {"form": {}}}
 
     def answer(self, result: Object) -> Elicited:
-        """Read the client's result; raises `BadAnswer`."""
+        """Read the client's result; raises `BadAnswer`, also where a form that was sent does not fit its schema."""
         action, content = result.get("action"), result.get("content", {})
         if action not in ACTIONS or not isinstance(content, dict):
             raise BadAnswer("an elicitation is answered with an action and an object")
-        return Elicited(action=action, content=content if action == "accept" else {})
+        if action != "accept":
+            return Elicited(action=action)
+        problem = next(jsonschema_rs.Draft202012Validator(self._schema).iter_errors(content), None)
+        if problem is not None:
+            raise BadAnswer(f"the form does not fit: {problem.message[:MAX_PROBLEM_LENGTH]}")
+        return Elicited(action=action, content=content)
+
+    @property
+    def selects_many(self) -> bool:
+        """Whether a field takes several values, which older revisions have not."""
+        fields = self._schema.get("properties", {}).values()
+        return any(isinstance(item, dict) and item.get("type") == "array" for item in fields)
+
+    @property
+    def _schema(self) -> Object:
+        return self.schema if isinstance(self.schema, dict) else _plain_schema(self.schema)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +142,10 @@ class Sample:
     def answer(self, result: Object) -> Sampled:
         """Read the client's result; raises `BadAnswer`."""
         content = result.get("content")
-        blocks = content if isinstance(content, list) else [content]
-        texts = [block["text"] for block in blocks if isinstance(block, dict) and isinstance(block.get("text"), str)]
-        if result.get("role") not in ("assistant", "user") or content is None:
-            raise BadAnswer("a sampling request is answered with a message")
-        return Sampled(text="".join(texts), body=result)
+        blocks: list[Any] = content if isinstance(content, list) else [content]
+        if result.get("role") not in ("assistant", "user") or not all(map(_is_block, blocks)):
+            raise BadAnswer("a sampling request is answered with a message of content blocks")
+        return Sampled(text="".join(block.get("text", "") for block in blocks), body=result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +196,10 @@ def unsupported(questions: Questions, capabilities: Object) -> Object:
     for question in questions.values():
         for name, features in question.needs().items():
             declared = capabilities.get(name)
+            if not isinstance(declared, dict):
+                missing.setdefault(name, {})
             # An empty elicitation capability means forms alone (MCP 2025-11-25, elicitation, capabilities).
-            if not isinstance(declared, dict) or any(feature not in declared for feature in features):
+            elif any(feature not in (declared or _FORMS) for feature in features):
                 missing[name] = {**missing.get(name, {}), **features}
     return missing
 
@@ -198,6 +217,12 @@ def answers_of(params: Object) -> dict[str, Object]:
     if not isinstance(answers, dict) or not all(isinstance(answer, dict) for answer in answers.values()):
         raise BadAnswer("inputResponses is an object of objects")
     return answers
+
+
+def _is_block(block: object) -> bool:
+    if not isinstance(block, dict) or block.get("type") not in _BLOCK_TYPES:
+        return False
+    return block["type"] != "text" or isinstance(block.get("text"), str)
 
 
 def _plain_schema(model: type[BaseModel]) -> dict[str, Any]:

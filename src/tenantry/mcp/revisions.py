@@ -39,6 +39,8 @@ class Revision:
     """Whether completion is a capability of its own."""
     modes_of_elicitation: bool = True
     """Whether an elicitation names its mode."""
+    selects_many: bool = True
+    """Whether a form may have a field of several values."""
     batches: bool = False
     event_ids: bool = True
     """Whether streams can be resumed."""
@@ -57,13 +59,20 @@ _ALL = (
         resource_not_found=Code.INVALID_PARAMS,
     ),
     Revision(name="2025-11-25"),
-    Revision(name="2025-06-18", argument_errors_are_results=False, modes_of_elicitation=False, priming=False),
+    Revision(
+        name="2025-06-18",
+        argument_errors_are_results=False,
+        modes_of_elicitation=False,
+        selects_many=False,
+        priming=False,
+    ),
     Revision(
         name="2025-03-26",
         titles=False,
         structured=Structured.ABSENT,
         argument_errors_are_results=False,
         modes_of_elicitation=False,
+        selects_many=False,
         priming=False,
         batches=True,
     ),
@@ -74,6 +83,7 @@ _ALL = (
         structured=Structured.ABSENT,
         argument_errors_are_results=False,
         modes_of_elicitation=False,
+        selects_many=False,
         priming=False,
         completions=False,
         audio=False,

@@ -146,8 +146,10 @@ async def _ended_by(call: Call, run: Run, channel: Channel) -> Ended:  # noqa: P
         return Ended(outcome=Outcome.CONTINUED)
     except ArgumentError as error:
         return _bad_arguments(call, error)
-    except (ToolError, BadAnswer) as error:
+    except ToolError as error:
         return _failed(Outcome.TOOL_ERROR, call, str(error))
+    except BadAnswer as error:
+        return _bad_answer(call, error)
     except CannotAsk as error:
         return _cannot_ask(call, error)
     except RemoteProtocolError as error:
@@ -184,6 +186,14 @@ def _failed(outcome: Outcome, call: Call, text: str) -> Ended:
     if call.feature.kind == "tool":
         return Ended(outcome=outcome, body=results.of_failure(text))
     return Ended(outcome=outcome, error=RemoteProtocolError(Code.INTERNAL_ERROR, text, id=call.id))
+
+
+def _bad_answer(call: Call, error: BadAnswer) -> Ended:
+    if call.revision.era is Era.LEGACY:
+        return _failed(Outcome.TOOL_ERROR, call, str(error))
+    # 2026-07-28, multi round-trip requests, error handling.
+    invalid = RemoteProtocolError(Code.INVALID_PARAMS, f"Invalid params: {error}", id=call.id)
+    return Ended(outcome=Outcome.FAILED, error=invalid)
 
 
 def _cannot_ask(call: Call, error: CannotAsk) -> Ended:

@@ -10,7 +10,7 @@ from tenantry.identity import Principal
 from tenantry.jsonrpc import Id, Object
 from tenantry.mcp import interaction
 from tenantry.mcp.context import LEVELS
-from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, InputRequired, Question
+from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, Elicit, InputRequired, Question
 from tenantry.mcp.revisions import Revision
 from tenantry.server.changes import Changes
 from tenantry.server.inbox import Inbox
@@ -104,6 +104,11 @@ class LegacyChannel(Channel):
     async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """Ask one after the other; raises `CannotAsk` and `BadAnswer`."""
         self._require(questions)
+        if not self._revision.selects_many and any(
+            isinstance(question, Elicit) and question.selects_many for question in questions.values()
+        ):
+            raise CannotAsk({"elicitation": {}})
+        await self._inbox.opened(self._session)
         return {key: question.answer(await self._request(question)) for key, question in questions.items()}
 
     async def _request(self, question: Question) -> Object:

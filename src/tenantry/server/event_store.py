@@ -62,6 +62,13 @@ class EventStore:
         self._wake(record)
         return record.last_id
 
+    async def close(self, record: StreamRecord) -> None:
+        """End a stream that gets no response."""
+        record.finished = True
+        self._live.pop((record.session, record.name), None)
+        await self._store.finish_stream(record.session, record.name)
+        self._wake(record)
+
     async def resume(self, session: bytes, last_event_id: str) -> "Resumed | None":
         """Find the stream that a `Last-Event-ID` names; None where the session has no such stream."""
         place = sse.parse_event_id(last_event_id)

@@ -1,4 +1,4 @@
-"""Responses that legacy clients post to what the server asked them, each to its own session and question."""
+"""What legacy clients post about what is under way: responses to questions, cancellations, the end of a handshake."""
 
 import itertools
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 import trio
 
-from tenantry.jsonrpc import Object, Response
+from tenantry.jsonrpc import Id, Object, Response
 from tenantry.mcp.interaction import BadAnswer
+
+HANDSHAKE_TIMEOUT_S = 5.0
 
 
 class Waiting:
@@ -38,6 +40,47 @@ class Inbox:
     def __init__(self) -> None:
         self._waiting: dict[tuple[bytes, str], Waiting] = {}
         self._numbers = itertools.count(1)
+        self._handshakes: dict[bytes, trio.Event] = {}
+        self._running: dict[tuple[bytes, Id], trio.CancelScope] = {}
+
+    def begin(self, session: bytes) -> None:
+        """A session was opened, whose client has yet to send `notifications/initialized`."""
+        self._handshakes[session] = trio.Event()
+
+    def open(self, session: bytes) -> None:
+        """The client has finished its handshake, or the session is over."""
+        handshake = self._handshakes.pop(session, None)
+        if handshake is not None:
+            handshake.set()
+
+    async def opened(self, session: bytes) -> None:
+        """Wait until the client may be asked (MCP, lifecycle: nothing but pings before that).
+
+        Raises `BadAnswer` where it does not come to that.
+        """
+        handshake = self._handshakes.get(session)
+        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+            if handshake is not None:
+                await handshake.wait()
+            return
+        raise BadAnswer("the client did not finish its handshake")
+
+    @contextmanager
+    def running(self, session: bytes, id_: Id) -> Iterator[trio.CancelScope]:
+        """Run a request that its client may cancel; the scope tells whether it did."""
+        with trio.CancelScope() as scope:
+            self._running[session, id_] = scope
+            try:
+                yield scope
+            finally:
+                if self._running.get((session, id_)) is scope:
+                    del self._running[session, id_]
+
+    def cancel(self, session: bytes, id_: object) -> None:
+        """The client no longer wants the answer to a request; an unknown one is let be (MCP, cancellation)."""
+        scope = self._running.get((session, id_)) if isinstance(id_, int | str) else None
+        if scope is not None:
+            scope.cancel()
 
     @contextmanager
     def expect(self, session: bytes) -> Iterator[Waiting]:

@@ -25,7 +25,7 @@ from tenantry.server.event_store import EventStore
 from tenantry.server.features import Features, Incoming, answer_error
 from tenantry.server.inbox import Inbox
 from tenantry.server.request_stream import JSON, RequestStream
-from tenantry.server.sessions import Sessions, UnknownSession
+from tenantry.server.sessions import Sessions, UnknownSession, digest_of
 from tenantry.server.standalone import StandaloneStreams
 from tenantry.version import __version__
 
@@ -59,7 +59,7 @@ class LegacyEra:
         self._clock = clock
         self._inbox = Inbox()
         self._streams = StandaloneStreams(sessions=sessions, events=events, changes=changes)
-        sessions.on_end = self._streams.forget
+        sessions.on_end = self._forget
         self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {
             "ping": self._ping,
             "logging/setLevel": self._set_level,
@@ -77,6 +77,10 @@ class LegacyEra:
                 else {}
             ),
         }
+
+    def _forget(self, digest: bytes) -> None:
+        self._inbox.open(digest)
+        self._streams.forget(digest)
 
     # --- one message
 
@@ -96,14 +100,27 @@ class LegacyEra:
                 self._inbox.deliver(session.digest, message)
             return ACCEPTED
         if isinstance(message, Notification):
-            if message.method == "notifications/initialized" and session is not None:
-                await self._sessions.initialized(session)
+            if session is not None:
+                await self._notified(session, message)
             return ACCEPTED
         handle = self._methods.get(message.method)
         if handle is None:
             raise RemoteProtocolError(Code.METHOD_NOT_FOUND, "Method not found", id=message.id)
         revision = self._revision(routed, session)
-        return await handle(self._incoming(exchange, principal, message, revision, session, stream=stream))
+        incoming = self._incoming(exchange, principal, message, revision, session, stream=stream)
+        if session is None:
+            return await handle(incoming)
+        with self._inbox.running(session.digest, message.id):
+            return await handle(incoming)
+        # 2025-11-25, cancellation: a request that its client has cancelled is not answered.
+        return await incoming.stream.abandon()
+
+    async def _notified(self, session: Session, message: Notification) -> None:
+        if message.method == "notifications/initialized":
+            await self._sessions.initialized(session)
+            self._inbox.open(session.digest)
+        elif message.method == "notifications/cancelled":
+            self._inbox.cancel(session.digest, message.params.get("requestId"))
 
     def _revision(self, routed: Legacy, session: Session | None) -> Revision:
         if session is not None:
@@ -192,7 +209,9 @@ class LegacyEra:
         revision = revisions.negotiate(str(version))
         headers = dict(JSON)
         if self._push:
-            headers["mcp-session-id"] = await self._sessions.open(principal, revision.name, dict(capabilities or {}))
+            session_id = await self._sessions.open(principal, revision.name, dict(capabilities or {}))
+            self._inbox.begin(digest_of(session_id))
+            headers["mcp-session-id"] = session_id
         body = results.of_initialize(self._changes.world.offer, revision, version=__version__, push=self._push)
         return web.Response(status=200, headers=headers, body=jsonrpc.encode(jsonrpc.result(message.id, body)))
 

@@ -207,7 +207,9 @@ class ModernEra:
     # --- listening
 
     async def _listen(self, incoming: Incoming) -> Answer:
-        wanted = incoming.object("notifications")
+        wanted = incoming.message.params.get("notifications")
+        if not isinstance(wanted, dict):
+            raise incoming.invalid("notifications must be an object")
         if wanted.get("taskIds"):
             _require_tasks(incoming)
         honoured = await self._honoured(incoming, wanted)
@@ -249,6 +251,8 @@ class ModernEra:
 
     async def _honoured(self, incoming: Incoming, wanted: Object) -> dict[str, Any]:
         uris, task_ids = wanted.get("resourceSubscriptions", []), wanted.get("taskIds", [])
+        if not all(isinstance(wanted.get(name, False), bool) for name in _LISTS):
+            raise incoming.invalid("notifications holds truth values")
         for value in (uris, task_ids):
             if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
                 raise incoming.invalid("notifications holds lists of strings")

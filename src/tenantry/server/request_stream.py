@@ -95,6 +95,18 @@ class RequestStream:
             await self._exchange.end_stream()
         return ANSWERED
 
+    async def abandon(self) -> Answer:
+        """End without a response."""
+        before = self._state
+        self._step(Event.RESPONSE)
+        if self._record is not None and self._events is not None:
+            await self._events.close(self._record)
+        if before is State.PENDING:
+            return web.Response(status=202)
+        if before is State.STREAMING:
+            await self._exchange.end_stream()
+        return ANSWERED
+
     async def _pump(self) -> None:
         while True:
             with trio.move_on_after(KEEP_ALIVE_S) as quiet:

@@ -54,7 +54,7 @@ class Sessions:
         """
         session_id = self._fresh()
         session = Session(
-            digest=_digest(session_id),
+            digest=digest_of(session_id),
             binding=principal.binding,
             revision=revision,
             state=State.INITIALIZING,
@@ -74,7 +74,7 @@ class Sessions:
 
         Raises `UnknownSession`: never opened, ended, expired, or another principal's.
         """
-        digest = _digest(session_id)
+        digest = digest_of(session_id)
         session = self._sessions.get(digest) or await self._store.find_mcp_session(digest)
         if session is None or session.idle(self._clock(), limit_s=self._idle_s):
             raise UnknownSession(foreign=False)
@@ -154,5 +154,6 @@ class Sessions:
             ending.set()
 
 
-def _digest(session_id: str) -> bytes:
+def digest_of(session_id: str) -> bytes:
+    """What a session is kept under: SHA-256 of its id."""
     return hashlib.sha256(session_id.encode()).digest()

@@ -332,6 +332,14 @@ class Store:
 
         await self._transaction(work)
 
+    async def finish_stream(self, session: bytes, name: str) -> None:
+        """Note that nothing follows on a stream."""
+        await self._transaction(
+            lambda connection: connection.execute(
+                "UPDATE mcp_stream SET finished = 1 WHERE session = ? AND name = ?", (session, name)
+            )
+        )
+
     async def find_stream(self, session: bytes, name: str) -> StoredStream | None:
         """Give a stream of a session."""
 

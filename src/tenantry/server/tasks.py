@@ -166,6 +166,8 @@ class Tasks:
 
     async def _move(self, stored: StoredTask, event: Event, more: Object) -> None:
         status = step(TRANSITIONS, Status(stored.body["status"]), event)
+        if status is Status.FAILED:
+            more = {**more, "statusMessage": more["error"]["message"]}
         body = {name: value for name, value in stored.body.items() if name != "inputRequests"}
         stored.body = {**body, "status": status.value, "lastUpdatedAt": _iso(self._clock()), **more}
         await self._store.save_task(stored)
