@@ -7,7 +7,7 @@ from typing import Any
 
 from conformance.client import EVENTS, META, Event, Legacy, NotApplicable, Silence, Stream
 from conformance.peer import Peer
-from conformance.schemas import LEGACY, definitions_of
+from conformance.schemas import LEGACY, MODERN, definitions_of
 
 Message = dict[str, Any]
 
@@ -190,8 +190,8 @@ def blocks_of(results: Mapping[str, Message]) -> Iterator[tuple[str, Message]]:
 def later_members(revision: str, part: str, value: Message) -> list[str]:
     """Name the members of a part of a message that only later revisions know."""
     known = definitions_of(revision).get(part, {}).get("properties", {})
-    newest = definitions_of(LEGACY[-1])[part]["properties"]
-    return [f"{part}.{name}" for name in value if name in newest and name not in known]
+    ever = [definitions_of(each).get(part, {}).get("properties", {}) for each in (LEGACY[-1], MODERN[-1])]
+    return [f"{part}.{name}" for name in value if name not in known and any(name in members for members in ever)]
 
 
 def metadata_keys(value: Any) -> Iterator[str]:
