@@ -19,9 +19,10 @@ from tenantry.oauth import pkce
 from tenantry.policy import Directory
 from tenantry.server.app import App
 from tenantry.server.asgi import Exchange
+from tenantry.server.authentication import Authentication
 from tenantry.server.keys import SigningKeys
 from tenantry.server.login import Login
-from tenantry.server.oauth_endpoints import OAuthEndpoints, authenticate
+from tenantry.server.oauth_endpoints import OAuthEndpoints
 from tenantry.server.revocations import Revocations
 from tenantry.server.store import Store
 
@@ -84,6 +85,9 @@ class World:
         self.store = Store.open(self.path)
         self.keys = SigningKeys.load(self.store, now=int(self.now))
         self.revocations = Revocations.load(self.store, now=self.now)
+        self.authentication = Authentication(
+            keys=self.keys, revocations=self.revocations, config=self.config, clock=lambda: self.now
+        )
         shared: dict[str, Any] = {
             "config": self.config,
             "directory": self.directory,
@@ -190,7 +194,7 @@ class World:
             scheme="http",
             peer=PEER,
         )
-        return authenticate(request, keys=self.keys, revocations=self.revocations, config=self.config, now=self.now)
+        return self.authentication.principal(request)
 
 
 def authorization_url(client_id: str, /, **changes: str | None) -> str:

@@ -102,7 +102,9 @@ def install(version: str) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         (home / "package.json").write_text('{"private": true}\n')
         flags = ("--no-fund", "--no-audit", "--ignore-scripts", "--no-package-lock", "--save-exact")
-        subprocess.run(["npm", "install", *flags, f"{PACKAGE}@{version}"], cwd=home, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["npm", "install", *flags, f"{PACKAGE}@{version}"], cwd=home, check=True, stdout=subprocess.DEVNULL
+        )
         done.touch()
     (home / "shim.mjs").write_text(SHIM)
     return package

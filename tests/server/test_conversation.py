@@ -300,9 +300,7 @@ async def test_a_form_that_does_not_fit_its_schema_is_no_answer(tmp_path, conten
     async with in_process(tmp_path, offer=OFFER) as server:
         token = server.token()
         call = request("tools/call", 5, name="paint", arguments={"what": "door"})
-        _, heard = await converse(
-            server, token, await open_session(server, token), call, {"elicitation/create": bad}
-        )
+        _, heard = await converse(server, token, await open_session(server, token), call, {"elicitation/create": bad})
         modern = await server.modern(
             "tools/call",
             token,

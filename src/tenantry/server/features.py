@@ -68,6 +68,10 @@ class Incoming:
         return value
 
 
+GONE = web.Response(status=499)
+"""For a client that has left: nobody reads it."""
+
+
 class Features:
     """Handlers by method name, for either era."""
 
@@ -197,6 +201,11 @@ class Features:
         if not talks and not modern:
             ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
             return self.answer_ended(incoming, call, ended)
+        if not talks:
+            async with incoming.exchange.cancelled_by_disconnect():
+                ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+                return self.answer_ended(incoming, call, ended)
+            return GONE
         answer: web.Response | None = None
         async with incoming.stream.attended(leaving_cancels=modern):
             ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
@@ -204,7 +213,7 @@ class Features:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
             answer = self._answered(incoming, call, ended)
         if answer is None:
-            return web.Response(status=499)  # the client has left: nobody reads this
+            return GONE
         return await incoming.stream.finish(answer)
 
     def _answered(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:

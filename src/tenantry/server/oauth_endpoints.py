@@ -11,9 +11,7 @@ from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
 from tenantry.config import Config
-from tenantry.identity import Principal
-from tenantry.oauth import access_token, bearer, clients, metadata
-from tenantry.oauth.errors import OAuthError
+from tenantry.oauth import clients, metadata
 from tenantry.policy import Directory
 from tenantry.server.asgi import Exchange
 from tenantry.server.audit_writer import Recorder
@@ -101,28 +99,3 @@ class OAuthEndpoints:
         if now >= self._purge_due:
             self._purge_due = now + PURGE_EVERY_S
             await self._store.purge_oauth(now=now, family_s=self._config.lifetimes.refresh_absolute_s)
-
-
-def authenticate(
-    request: web.Request, *, keys: SigningKeys, revocations: Revocations, config: Config, now: float
-) -> Principal:
-    """Say who bears the request's access token; `now` in seconds since the epoch.
-
-    Raises `web.HttpError` with its challenge: 401 without an access token and, in the same words whether it is
-    expired, forged or revoked, with a bad one; 400 for a malformed request (RFC 6750 section 3.1).
-    """
-    try:
-        token = bearer.read(request)
-        principal = access_token.verify(
-            token, keys=keys.verification, issuer=config.issuer, audience=config.resource, now=now
-        )
-        if revocations.is_revoked(principal):
-            raise access_token.refusal("family revoked")
-    except bearer.NoToken:
-        challenge = bearer.challenge(config)
-        raise web.HttpError(401, "an access token is needed", headers={"www-authenticate": challenge}) from None
-    except OAuthError as error:
-        _log.debug("an access token was refused", error=error.error, detail=error.detail)
-        challenge = bearer.challenge(config, error=error)
-        raise web.HttpError(error.status, error.description, headers={"www-authenticate": challenge}) from None
-    return principal

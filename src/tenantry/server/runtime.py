@@ -24,7 +24,6 @@ import trio
 
 from tenantry import web
 from tenantry.config import Config, ConfigError, is_loopback
-from tenantry.identity import Principal
 from tenantry.mcp.offer import Offer
 from tenantry.mcp.prompts import Prompt
 from tenantry.mcp.resources import Resource
@@ -35,6 +34,7 @@ from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import ASGIApp, application
 from tenantry.server.audit_log import FILE_NAME, AuditLog
 from tenantry.server.audit_writer import AuditWriter
+from tenantry.server.authentication import Authentication
 from tenantry.server.calls import Calls
 from tenantry.server.changes import Changes, World
 from tenantry.server.event_store import EventStore
@@ -44,7 +44,7 @@ from tenantry.server.legacy import LegacyEra
 from tenantry.server.login import Login
 from tenantry.server.mcp_endpoint import McpEndpoint
 from tenantry.server.modern import ModernEra, RequestStates
-from tenantry.server.oauth_endpoints import OAuthEndpoints, authenticate
+from tenantry.server.oauth_endpoints import OAuthEndpoints
 from tenantry.server.revocations import Revocations
 from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
@@ -167,9 +167,7 @@ def build(
     def directory() -> Directory:
         return changes.world.directory
 
-    def principal_of(request: web.Request) -> Principal:
-        return authenticate(request, keys=keys, revocations=revocations, config=config, now=clock())
-
+    authentication = Authentication(keys=keys, revocations=revocations, config=config, clock=clock)
     calls = Calls(
         directory=directory,
         audit=audit,
@@ -181,7 +179,7 @@ def build(
     tasks = Tasks(store=store, calls=calls, audit=audit, changes=changes, clock=clock, fresh=fresh)
     endpoint = McpEndpoint(
         config=config,
-        authenticate=principal_of,
+        authenticate=authentication.principal,
         legacy=LegacyEra(
             config=config,
             features=features,

@@ -1,0 +1,91 @@
+import pytest
+
+from tenantry import web
+from tenantry.oauth import access_token
+from tenantry.server import authentication
+from tests.oauth.flow import World
+
+
+def verifications(monkeypatch) -> list[str]:
+    """Every access token whose signature is looked at from now on."""
+    seen: list[str] = []
+    verify = access_token.verify
+
+    def counted(token, **more):
+        seen.append(token)
+        return verify(token, **more)
+
+    monkeypatch.setattr(access_token, "verify", counted)
+    return seen
+
+
+def minted(world: World, **changes) -> str:
+    claims = {
+        "issuer": world.config.issuer,
+        "audience": world.config.resource,
+        "subject": "alice",
+        "tenant": "tenant-a",
+        "client_id": "client",
+        "scopes": ("tools:call",),
+        "token_id": "t",
+        "family_id": "family",
+        "issued_at": int(world.now),
+        "expires_at": int(world.now) + 600,
+    }
+    return access_token.mint(access_token.Claims(**claims | changes), world.keys.signing)
+
+
+def ask(world: World, token: str):
+    fields = [("authorization", f"Bearer {token}")]
+    return world.authentication.principal(
+        web.Request(method="POST", path="/mcp", query="", headers=web.Headers(fields), scheme="http", peer="")
+    )
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path / "state.db")
+
+
+def test_a_signature_is_looked_at_once(world, monkeypatch):
+    seen, token = verifications(monkeypatch), minted(world)
+
+    assert ask(world, token) == ask(world, token)
+    assert len(seen) == 1
+
+
+def test_a_remembered_access_token_still_expires(world, monkeypatch):
+    seen, token = verifications(monkeypatch), minted(world)
+    ask(world, token)
+    world.now += 600 + access_token.LEEWAY_S
+    with pytest.raises(web.HttpError) as caught:
+        ask(world, token)
+
+    assert caught.value.status == 401
+    assert len(seen) == 2
+
+
+def test_a_remembered_access_token_is_refused_from_its_revocation_on(world):
+    token = minted(world)
+    ask(world, token)
+    world.revocations.revoke("family", now=world.now)
+    with pytest.raises(web.HttpError):
+        ask(world, token)
+
+
+def test_what_was_refused_is_not_remembered(world, monkeypatch):
+    seen, token = verifications(monkeypatch), minted(world)[:-4] + "AAAA"
+    for _ in range(2):
+        with pytest.raises(web.HttpError):
+            ask(world, token)
+
+    assert len(seen) == 2
+    assert len(world.authentication._verified) == 0
+
+
+def test_memory_is_bounded(world, monkeypatch):
+    monkeypatch.setattr(authentication, "REMEMBERED_MAX", 3)
+    for number in range(6):
+        ask(world, minted(world, token_id=f"t{number}"))
+
+    assert len(world.authentication._verified) == 3
