@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dev
 import pytest
+from bench.tables import tables
 
 from tenantry.config import load
 from tests.http_client import Client, call_headers, call_message
@@ -138,3 +139,9 @@ def test_the_tests_that_the_promises_name_are_there():
     for path in re.findall(r"`(tests/[\w/.]+)`", README):
         assert (root / path).exists(), path
     assert tomllib.loads((root / "pyproject.toml").read_text())["project"]["name"] == "tenantry"
+
+
+def test_the_tables_are_the_kept_results():
+    between = README.split("python -m bench.tables -->")[1].split("<!-- end of the tables -->")[0]
+
+    assert between.strip() == tables()
