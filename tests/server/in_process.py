@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 import trio.testing
+from conformance.schemas import REVISIONS, violations
 
 from tenantry.audit import record
 from tenantry.config import Config, FeatureSection, Mode, load
@@ -167,7 +168,7 @@ class InProcess:
         if token is not None:
             fields["authorization"] = f"Bearer {token}"
         chosen = fields | {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.ask(
+        answer = await self.ask(
             "POST",
             "/mcp",
             headers={name: value for name, value in chosen.items() if value is not None},
@@ -175,6 +176,9 @@ class InProcess:
             left=left,
             hear=hear,
         )
+        method = message.get("method") if isinstance(message, dict) else None
+        assert faults(chosen.get("mcp-protocol-version"), method, answer) == []
+        return answer
 
     async def modern(
         self,
@@ -211,6 +215,20 @@ class InProcess:
             "clientInfo": {"name": "test", "version": "1"},
         }
         return await self.post(request("initialize", 1, **params), token)
+
+
+def faults(revision: str | None, method: str | None, answer: Answered) -> list[str]:
+    """What the revision's official schema says against the messages of an answer."""
+    kind = answer.headers.get("content-type")
+    if revision not in REVISIONS or kind is None:
+        return []
+    messages = answer.events if kind == "text/event-stream" else [answer.json]
+    return [
+        fault
+        for message in messages
+        if isinstance(message, dict) and "jsonrpc" in message  # neither a batch nor an error of HTTP
+        for fault in violations(revision, message, method)
+    ]
 
 
 def data_of(body: bytes) -> list[bytes]:

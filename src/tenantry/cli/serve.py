@@ -1,5 +1,6 @@
 """`tenantry serve`."""
 
+import logging
 import sys
 import tomllib
 from importlib.resources import files
@@ -128,5 +129,6 @@ def _log_to_stderr() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
