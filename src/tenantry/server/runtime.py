@@ -10,7 +10,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -239,7 +238,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
             await nursery.start(partial(_run_audit, audit, stop))
             try:
                 async with trio.open_nursery() as serving:
-                    await serving.start(_stop_on_signal, stop)
+                    await serving.start(_stop_on_signal, stop, serving.cancel_scope)
                     serving.start_soon(parts.sessions.run)
                     await serving.start(parts.tasks.run)
                     await serving.start(partial(_reload_on_signal, settings, parts.changes))
@@ -286,7 +285,9 @@ async def _serve_until(
     rest.cancel()
 
 
-async def _stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def _stop_on_signal(
+    stop: trio.Event, serving: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
     if threading.current_thread() is not threading.main_thread():
         task_status.started()  # signals go to the main thread alone
         return
@@ -294,7 +295,7 @@ async def _stop_on_signal(stop: trio.Event, *, task_status: trio.TaskStatus[None
         task_status.started()
         async for _ in signals:
             if stop.is_set():
-                sys.exit(1)  # asked twice: whoever stops us doesn't want to wait
+                serving.cancel()  # asked twice: whoever stops us does not want to wait
             stop.set()
 
 
