@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.login import SignedIn, sign_in
+from conformance.login import SignedIn, sign_in
 
 FLUSHES = 200
 START_TIMEOUT_S = 30

@@ -179,7 +179,7 @@ def test_what_the_table_allows_is_let_through(module, source):
 
 
 # Put together from parts, so that this file does not hold what it looks for.
-HOSTS = ("py" + "pi.org", "pythonhosted" + ".org", "npm" + "js.org", "npm" + "js.com", "crates" + ".io")
+HOSTS = ("py" + "pi.org", "pythonho" + "sted.org", "npm" + "js.org", "npm" + "js.com", "crates" + ".io")
 PATHS = rb"(?<![\w.~-])/(?:" + b"|".join((b"work", b"root", b"home", b"Users")) + rb")/[\w.]"
 UNWANTED = re.compile(b"|".join([*(re.escape(host.encode()) for host in HOSTS), PATHS]))
 
