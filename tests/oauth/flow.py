@@ -24,6 +24,7 @@ from tenantry.server.keys import SigningKeys
 from tenantry.server.login import Login
 from tenantry.server.oauth_endpoints import OAuthEndpoints
 from tenantry.server.revocations import Revocations
+from tenantry.server.services import Services
 from tenantry.server.store import Store
 
 ISSUER = "http://localhost:3000"
@@ -88,17 +89,18 @@ class World:
         self.authentication = Authentication(
             keys=self.keys, revocations=self.revocations, config=self.config, clock=lambda: self.now
         )
-        shared: dict[str, Any] = {
-            "config": self.config,
-            "directory": self.directory,
-            "store": self.store,
-            "audit": self.audit,
-            "keys": self.keys,
-            "clock": lambda: self.now,
-            "fresh": self.fresh,
-        }
-        self.oauth = OAuthEndpoints(**shared, revocations=self.revocations)
-        self.login = Login(**shared)
+        services = Services(
+            config=self.config,
+            directory=self.directory,
+            store=self.store,
+            audit=self.audit,
+            keys=self.keys,
+            revocations=self.revocations,
+            clock=lambda: self.now,
+            fresh=self.fresh,
+        )
+        self.oauth = OAuthEndpoints(services)
+        self.login = Login(services)
         sites = self.config.sites(bound_port=3000, bound_to_loopback=not self.config.secure)
         self.app = App({**self.oauth.routes(), **self.login.routes()}, sites)
 

@@ -4,23 +4,20 @@ Everything that is decided on is in the form, sealed and bound to the login sess
 not count. There is no remembered consent: the person is asked each time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
-from tenantry.config import Config
 from tenantry.oauth import authorization, redirects, token
 from tenantry.oauth.authorization import AuthorizationRequest
 from tenantry.oauth.clients import Client
 from tenantry.oauth.errors import OAuthError
-from tenantry.policy import Directory
-from tenantry.server.audit_writer import Recorder
 from tenantry.server.browser import Pages, Seals, see_other
 from tenantry.server.login_sessions import Session
-from tenantry.server.store import Store
+from tenantry.server.services import Services
 
 PAGE_S = 10 * 60
 
@@ -28,26 +25,15 @@ PAGE_S = 10 * 60
 class Consent:
     """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
 
-    def __init__(
-        self,
-        *,
-        config: Config,
-        directory: Callable[[], Directory],
-        store: Store,
-        audit: Recorder,
-        pages: Pages,
-        seals: Seals,
-        clock: Callable[[], float],
-        fresh: Callable[[], str],
-    ) -> None:
-        self._config = config
-        self._directory = directory
-        self._store = store
-        self._audit = audit
+    def __init__(self, services: Services, *, pages: Pages, seals: Seals) -> None:
+        self._config = services.config
+        self._directory = services.directory
+        self._store = services.store
+        self._audit = services.audit
         self._pages = pages
         self._seals = seals
-        self._clock = clock
-        self._fresh = fresh
+        self._clock = services.clock
+        self._fresh = services.fresh
 
     def page(
         self, client: Client, asked: AuthorizationRequest, session: Session, parameters: Mapping[str, str]

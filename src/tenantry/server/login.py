@@ -4,7 +4,7 @@ Between two requests the state is in the form, sealed and bound to the browser's
 for strangers. Nobody gets past the login and the consent: there is no remembered consent and no way around them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import wraps
 from urllib.parse import urlencode
 
@@ -15,15 +15,12 @@ from tenantry.config import Config
 from tenantry.oauth import authorization, redirects, token
 from tenantry.oauth.authorization import AuthorizationRequest
 from tenantry.oauth.errors import OAuthError
-from tenantry.policy import Directory
 from tenantry.server.asgi import Exchange
-from tenantry.server.audit_writer import Recorder
 from tenantry.server.browser import Cookie, Pages, Seals, require_own_page, see_other
 from tenantry.server.consent import Consent
 from tenantry.server.json_answers import Handler, read_form
-from tenantry.server.keys import SigningKeys
 from tenantry.server.login_sessions import MAX_USER_NAME, LoginRefused, LoginSessions
-from tenantry.server.store import Store
+from tenantry.server.services import Services
 
 # The query travels sealed inside the form, which is a third longer and must stay below `MAX_FORM`.
 MAX_QUERY = 8 * 1024
@@ -35,38 +32,17 @@ _log = structlog.get_logger()
 
 
 class Login:
-    """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
+    """The pages that a person sees on the way to a grant."""
 
-    def __init__(
-        self,
-        *,
-        config: Config,
-        directory: Callable[[], Directory],
-        store: Store,
-        audit: Recorder,
-        keys: SigningKeys,
-        clock: Callable[[], float],
-        fresh: Callable[[], str],
-    ) -> None:
-        self._config = config
-        self._store = store
-        self._fresh = fresh
-        self._seals = Seals(keys=keys, clock=clock)
-        self._pages = Pages(fresh=fresh)
-        self._browser_cookie = Cookie("tenantry_browser", config)
-        self._sessions = LoginSessions(
-            config=config, directory=directory, store=store, audit=audit, clock=clock, fresh=fresh
-        )
-        self._consent = Consent(
-            config=config,
-            directory=directory,
-            store=store,
-            audit=audit,
-            pages=self._pages,
-            seals=self._seals,
-            clock=clock,
-            fresh=fresh,
-        )
+    def __init__(self, services: Services) -> None:
+        self._config = services.config
+        self._store = services.store
+        self._fresh = services.fresh
+        self._seals = Seals(keys=services.keys, clock=services.clock)
+        self._pages = Pages(fresh=services.fresh)
+        self._browser_cookie = Cookie("tenantry_browser", services.config)
+        self._sessions = LoginSessions(services)
+        self._consent = Consent(services, pages=self._pages, seals=self._seals)
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Path -> method -> handler."""

@@ -3,19 +3,15 @@
 A login session is a row by the digest of its cookie. A password is verified only while the throttles allow it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
-from tenantry.config import Config
 from tenantry.oauth import token
-from tenantry.policy import Directory
-from tenantry.server.audit_writer import Recorder
 from tenantry.server.browser import Cookie
 from tenantry.server.passwords import Busy, Passwords
-from tenantry.server.store import Store
+from tenantry.server.services import Services
 from tenantry.server.throttle import Throttle
 
 MAX_USER_NAME = 64
@@ -43,24 +39,16 @@ class LoginRefused(Exception):
 
 
 class LoginSessions:
-    """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
+    """Who is logged in, by which browser."""
 
-    def __init__(
-        self,
-        *,
-        config: Config,
-        directory: Callable[[], Directory],
-        store: Store,
-        audit: Recorder,
-        clock: Callable[[], float],
-        fresh: Callable[[], str],
-    ) -> None:
-        self._config = config
-        self._directory = directory
-        self._store = store
-        self._audit = audit
-        self._clock = clock
-        self._fresh = fresh
+    def __init__(self, services: Services) -> None:
+        self._config = services.config
+        self._directory = services.directory
+        self._store = services.store
+        self._audit = services.audit
+        self._clock = services.clock
+        self._fresh = services.fresh
+        config, clock = services.config, services.clock
         self._passwords = Passwords(next((user.password_hash for user in config.users.values()), None))
         self._cookie = Cookie("tenantry_login", config)
         limit, window_s = config.limits.failed_logins, config.limits.failed_logins_window_s

@@ -3,22 +3,15 @@
 Metadata, keys and registration are answered here, what concerns tokens by `token_endpoint`.
 """
 
-from collections.abc import Callable
-
 import structlog
 
 from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
-from tenantry.config import Config
 from tenantry.oauth import clients, metadata
-from tenantry.policy import Directory
 from tenantry.server.asgi import Exchange
-from tenantry.server.audit_writer import Recorder
 from tenantry.server.json_answers import NEVER_STORED, Handler, answering_errors, document, json_answer
-from tenantry.server.keys import SigningKeys
-from tenantry.server.revocations import Revocations
-from tenantry.server.store import Store
+from tenantry.server.services import Services
 from tenantry.server.throttle import Throttle
 from tenantry.server.token_endpoint import TokenEndpoint
 
@@ -28,37 +21,19 @@ _log = structlog.get_logger()
 
 
 class OAuthEndpoints:
-    """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
+    """Metadata, keys and registration."""
 
-    def __init__(
-        self,
-        *,
-        config: Config,
-        directory: Callable[[], Directory],
-        store: Store,
-        audit: Recorder,
-        keys: SigningKeys,
-        revocations: Revocations,
-        clock: Callable[[], float],
-        fresh: Callable[[], str],
-    ) -> None:
-        self._config = config
-        self._store = store
-        self._audit = audit
-        self._keys = keys
-        self._clock = clock
-        self._fresh = fresh
-        self._tokens = TokenEndpoint(
-            config=config,
-            directory=directory,
-            store=store,
-            audit=audit,
-            keys=keys,
-            revocations=revocations,
-            clock=clock,
-            fresh=fresh,
+    def __init__(self, services: Services) -> None:
+        self._config = services.config
+        self._store = services.store
+        self._audit = services.audit
+        self._keys = services.keys
+        self._clock = services.clock
+        self._fresh = services.fresh
+        self._tokens = TokenEndpoint(services)
+        self._registrations = Throttle(
+            limit=services.config.limits.registrations_per_minute, window_s=60, clock=services.clock
         )
-        self._registrations = Throttle(limit=config.limits.registrations_per_minute, window_s=60, clock=clock)
         self._purge_due = 0.0
 
     def routes(self) -> dict[str, dict[str, Handler]]:

@@ -45,6 +45,7 @@ from tenantry.server.mcp_endpoint import McpEndpoint
 from tenantry.server.modern import ModernEra, RequestStates
 from tenantry.server.oauth_endpoints import OAuthEndpoints
 from tenantry.server.revocations import Revocations
+from tenantry.server.services import Services
 from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
 from tenantry.server.tasks import Tasks
@@ -190,7 +191,7 @@ def build(
         ),
         modern=ModernEra(features=features, changes=changes, tasks=tasks, states=states, clock=clock),
     )
-    oauth = OAuthEndpoints(
+    services = Services(
         config=config,
         directory=directory,
         store=store,
@@ -200,16 +201,7 @@ def build(
         clock=clock,
         fresh=fresh,
     )
-    login = Login(
-        config=config,
-        directory=directory,
-        store=store,
-        audit=audit,
-        keys=keys,
-        clock=clock,
-        fresh=fresh,
-    )
-    routes: Routes = {"/mcp": {ANY: endpoint.handle}, **oauth.routes(), **login.routes()}
+    routes: Routes = {"/mcp": {ANY: endpoint.handle}, **OAuthEndpoints(services).routes(), **Login(services).routes()}
     return Parts(app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes)
 
 

@@ -4,51 +4,35 @@ Each one loads, lets `oauth.token` decide, applies the decision in one transacti
 this order: what was answered is durable and on record.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
-from tenantry.config import Config
 from tenantry.oauth import access_token, token
 from tenantry.oauth.clients import Client
 from tenantry.oauth.errors import OAuthError
-from tenantry.policy import Directory
 from tenantry.server.asgi import Exchange
-from tenantry.server.audit_writer import Recorder
 from tenantry.server.json_answers import NEVER_STORED, json_answer, read_form
-from tenantry.server.keys import SigningKeys
-from tenantry.server.revocations import Revocations
-from tenantry.server.store import Store
+from tenantry.server.services import Services
 
 
 class TokenEndpoint:
-    """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
+    """Gives and revokes tokens."""
 
-    def __init__(
-        self,
-        *,
-        config: Config,
-        directory: Callable[[], Directory],
-        store: Store,
-        audit: Recorder,
-        keys: SigningKeys,
-        revocations: Revocations,
-        clock: Callable[[], float],
-        fresh: Callable[[], str],
-    ) -> None:
-        self._config = config
-        self._directory = directory
-        self._store = store
-        self._audit = audit
-        self._keys = keys
-        self._revocations = revocations
-        self._clock = clock
-        self._fresh = fresh
+    def __init__(self, services: Services) -> None:
+        self._config = services.config
+        self._directory = services.directory
+        self._store = services.store
+        self._audit = services.audit
+        self._keys = services.keys
+        self._revocations = services.revocations
+        self._clock = services.clock
+        self._fresh = services.fresh
         self._rules = token.RefreshRules(
-            idle_s=config.lifetimes.refresh_idle_s,
-            absolute_s=config.lifetimes.refresh_absolute_s,
-            grace_s=config.lifetimes.refresh_grace_s,
+            idle_s=services.config.lifetimes.refresh_idle_s,
+            absolute_s=services.config.lifetimes.refresh_absolute_s,
+            grace_s=services.config.lifetimes.refresh_grace_s,
         )
 
     async def give(self, exchange: Exchange) -> web.Response:
