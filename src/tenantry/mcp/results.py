@@ -8,7 +8,7 @@ from pydantic_core import to_jsonable_python
 
 from tenantry.jsonrpc import Object
 from tenantry.mcp import revisions
-from tenantry.mcp.content import BLOCKS, Contents, Message
+from tenantry.mcp.content import BLOCKS, Audio, Block, Contents, Message
 from tenantry.mcp.offer import Offer
 from tenantry.mcp.prompts import Prompt
 from tenantry.mcp.resources import Resource
@@ -130,12 +130,9 @@ def of_value(value: Any, *, tool: Tool, revision: Revision) -> Object:  # noqa: 
 
     Raises ValueError or a pydantic error where the value has no JSON form or does not fit the output schema.
     """
-    blocks = value if isinstance(value, list | tuple) and value else [value]
-    if tool.output_schema is None and all(isinstance(item, (str, *BLOCKS)) for item in blocks):
-        return {
-            "content": [_text(item) if isinstance(item, str) else item.block() for item in blocks],
-            "isError": False,
-        }
+    if tool.output_schema is None and (isinstance(value, str) or _has_blocks(value)):
+        blocks = value if isinstance(value, list) else [value]
+        return {"content": [_block(item, revision) for item in blocks], "isError": False}
     plain = to_jsonable_python(value, by_alias=True)
     tool.check_output(plain)
     text = json.dumps(plain, ensure_ascii=False, allow_nan=False)
@@ -143,6 +140,14 @@ def of_value(value: Any, *, tool: Tool, revision: Revision) -> Object:  # noqa: 
     if revision.structured is Structured.ANY or (revision.structured is Structured.OBJECT and isinstance(plain, dict)):
         body["structuredContent"] = plain
     return body
+
+
+def _block(item: str | Block, revision: Revision) -> Object:
+    if isinstance(item, str):
+        return _text(item)
+    if isinstance(item, Audio) and not revision.audio:
+        return _text(f"(a sound of type {item.mime_type}, which this client's revision has no block for)")
+    return item.block()
 
 
 def _has_blocks(value: object) -> bool:

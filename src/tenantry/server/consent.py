@@ -23,7 +23,7 @@ PAGE_S = 10 * 60
 
 
 class Consent:
-    """`clock` gives seconds since the epoch, `fresh` a random string of at least 128 bits."""
+    """The consent page, and what the person decided on it."""
 
     def __init__(self, services: Services, *, pages: Pages, seals: Seals) -> None:
         self._config = services.config
