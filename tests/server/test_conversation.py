@@ -375,3 +375,38 @@ async def test_a_legacy_client_that_cancels_gets_no_answer_and_the_call_is_recor
 
         assert not any("result" in message or "error" in message for message in answers[0].events)
         assert [entry["outcome"] for entry in server.records()] == ["cancelled"]
+
+
+@tool
+async def pay(ctx: CallContext) -> str:
+    """Send the person to a page, out of the client's sight."""
+    answer = await ctx.elicit_url("Please pay", "https://pay.example/42")
+    return f"{answer.action} {answer.content}"
+
+
+async def test_a_person_is_sent_to_a_page_where_the_client_can_do_that_and_nowhere_else(tmp_path):
+    able: dict[str, Any] = {"elicitation": {"url": {}}}
+    accept = {"action": "accept"}
+    async with in_process(tmp_path, offer=[pay]) as server:
+        token = server.token()
+        asked = (await server.modern("tools/call", token, capabilities=able, name="pay")).json["result"]
+        ((key, question),) = asked["inputRequests"].items()
+        again = await server.modern(
+            "tools/call",
+            token,
+            capabilities=able,
+            name="pay",
+            inputResponses={key: accept},
+            requestState=asked["requestState"],
+        )
+        forms_alone = await server.modern("tools/call", token, capabilities={"elicitation": {}}, name="pay")
+        session = await open_session(server, token, capabilities=able)
+        _, heard = await converse(
+            server, token, session, request("tools/call", 1, name="pay"), {"elicitation/create": accept}
+        )
+
+    assert question["params"]["mode"] == heard[0]["params"]["mode"] == "url"
+    assert question["params"]["url"] == heard[0]["params"]["url"] == "https://pay.example/42"
+    assert heard[0]["params"]["elicitationId"]
+    assert again.json["result"]["content"] == heard[-1]["result"]["content"] == [{"type": "text", "text": "accept {}"}]
+    assert forms_alone.json["error"]["data"] == {"requiredCapabilities": {"elicitation": {"url": {}}}}
