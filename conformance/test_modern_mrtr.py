@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -441,3 +442,19 @@ def test_roots_are_left_out(peer: Peer) -> None:
     peer.needs_tool(ROOTS)
     result = peer.modern(capabilities=CAN_ALL).call(ROOTS).response.get("result", {})
     assert result.get("resultType") != "input_required"
+
+
+@clause(
+    "mcp-2026-07-28:client/elicitation:url-mode-complete",
+    "mcp-2026-07-28:client/elicitation:url-valid",
+    "mcp-2026-07-28:client/elicitation:url-https",
+)
+def test_an_elicitation_by_address_is_complete_and_its_address_is_one(peer: Peer) -> None:
+    _, result = asked(peer, "test_elicitation_url", {"elicitation": {"url": {}}})
+    (question,) = result["inputRequests"].values()
+    assert question["params"]["mode"] == "url"
+    assert question["params"]["message"]
+    parts = urlsplit(question["params"]["url"])
+    assert parts.scheme == "https"
+    assert parts.hostname
+    assert "@" not in parts.netloc

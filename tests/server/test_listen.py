@@ -214,3 +214,25 @@ async def test_a_legacy_client_unsubscribes(tmp_path):
 def test_an_offer_of_two_of_a_name_is_refused():
     with pytest.raises(ValueError, match="two are named touch"):
         Offer.of([touch, touch])
+
+
+@prompt(complete={"name": lambda typed: [name for name in ("Ada", "Alan") if name.startswith(typed)]})
+def salute(name: str) -> str:
+    """Salute somebody."""
+    return f"Salute {name}"
+
+
+async def test_suggestions_are_for_those_who_may_use_what_they_complete(tmp_path):
+    reference = {"ref": {"type": "ref/prompt", "name": "salute"}, "argument": {"name": "name", "value": "A"}}
+    async with in_process(tmp_path, offer=[salute]) as server:
+        mine = await server.modern("completion/complete", server.token("bob"), **reference)
+        foreign = await server.modern("completion/complete", server.token("carol"), **reference)
+        unknown = await server.modern(
+            "completion/complete",
+            server.token("carol"),
+            **{**reference, "ref": {"type": "ref/prompt", "name": "salutx"}},
+        )
+
+        assert mine.json["result"]["completion"]["values"] == ["Ada", "Alan"]
+        assert foreign.json["error"]["code"] == -32602
+        assert foreign.body == unknown.body

@@ -6,7 +6,7 @@ The names, texts and schemas are the runner's; its suites say what each fixture 
 from typing import Annotated, Any
 
 import trio
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from tenantry import Audio, CallContext, Contents, Embedded, Image, Text, ToolError, tool
 from tenantry.demo.conformance_media import PICTURE, SOUND
@@ -151,3 +151,30 @@ async def test_trigger_prompt_change(ctx: CallContext) -> str:
     """Tell the tenant that its prompts have changed."""
     ctx.changed("prompts")
     return "Told of changed prompts."
+
+
+@tool
+async def test_trigger_resource_update(ctx: CallContext) -> str:
+    """Say that the watched resource has changed."""
+    ctx.updated("test://watched-resource")
+    return "The resource has changed."
+
+
+@tool
+async def test_elicitation_url(ctx: CallContext) -> str:
+    """Send the person to a page."""
+    answer = await ctx.elicit_url("Please confirm on the page", "https://example.com/confirm")
+    return f"The person chose to {answer.action}."
+
+
+class Weather(BaseModel):
+    """A result with a schema."""
+
+    temperature: float
+    conditions: str
+
+
+@tool
+async def test_structured_content() -> Weather:
+    """Give a result that fits an output schema."""
+    return Weather(temperature=21.5, conditions="fair")
