@@ -147,3 +147,20 @@ def test_no_argument_makes_a_pattern_run_away():
     problem = next(match._input.iter_errors({"a": "a" * 50_000 + "!"}), None)
 
     assert problem is not None  # a matcher that backtracks does not get here before the test's timeout
+
+
+def test_audio_in_a_prompt_is_base64_with_its_media_type():
+    body = Message("user", Audio(b"\0", "audio/wav")).body()
+
+    assert body == {"role": "user", "content": {"type": "audio", "data": "AA==", "mimeType": "audio/wav"}}
+
+
+@pytest.mark.parametrize(("pair", "fits"), [([1, "a"], True), (["a", 1], False), ([1, "a", 2], False)])
+def test_a_schema_without_a_dialect_is_read_as_2020_12(pair, fits):
+    items = {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False}
+
+    @tool(input_schema={"type": "object", "properties": {"pair": items}})
+    def take(arguments: dict[str, object]) -> str:
+        return str(arguments)
+
+    assert (next(take._input.iter_errors({"pair": pair}), None) is None) is fits
