@@ -93,7 +93,8 @@ def purity(module: str, tree: ast.AST) -> Iterator[str]:
 def ownership(module: str, tree: ast.AST) -> Iterator[str]:
     """Report a library that another file has for itself, and a revision spelled outside of the one table."""
     for name in imports(tree):
-        if module not in OWNERS.get(name.split(".")[0], (module,)):
+        owners = OWNERS.get(name.split(".")[0], (module,))
+        if not any(module == owner or module.startswith(f"{owner}.") for owner in owners):
             yield f"{module} imports {name}"
     for node in ast.walk(tree):
         if module != REVISIONS and isinstance(node, ast.Constant) and REVISION.fullmatch(str(node.value)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tenantry.audit import record
-from tenantry.server.store import migrate, open_database
+from tenantry.server.store.database import migrate, open_database
 
 FILE_NAME = "audit-0.db"
 

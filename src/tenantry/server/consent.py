@@ -80,7 +80,7 @@ class Consent:
             raise web.HttpError(403, "you are not logged in any more")
         if form.get("decision") not in ("allow", "deny"):
             raise web.HttpError(400, "choose to allow or to deny")
-        client = await self._store.find_client(state["client_id"])
+        client = await self._store.clients.find(state["client_id"])
         redirect_uri = authorization.redirect_uri_of({"redirect_uri": state["redirect_uri"]}, client)
         try:
             if form["decision"] == "allow":
@@ -107,7 +107,7 @@ class Consent:
             expires_at=now + self._config.lifetimes.authorization_code_s,
             redeemed=False,
         )
-        if not await self._store.add_code(token.digest(code), grant, consent_id=state["id"], now=now):
+        if not await self._store.grants.add_code(token.digest(code), grant, consent_id=state["id"], now=now):
             raise web.HttpError(403, "this page was answered before")
         await self._record(
             Kind.CONSENT_GRANTED,

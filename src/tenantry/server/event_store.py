@@ -47,13 +47,13 @@ class EventStore:
     async def open(self, session: bytes, request_id: Id | None) -> StreamRecord:
         """Begin the record of a request's stream, or with None go on with the session's standalone one."""
         name = STANDALONE if request_id is None else self._fresh()[:16]
-        last = await self._store.open_stream(session, name, request_id)
+        last = await self._store.streams.open(session, name, request_id)
         return self._live.setdefault((session, name), StreamRecord(session=session, name=name, last=last))
 
     async def append(self, record: StreamRecord, message: bytes, *, final: bool = False) -> str:
         """Keep one message durably and give its event id; `final` is the response that ends the stream."""
         record.last += 1
-        await self._store.add_event(
+        await self._store.streams.add_event(
             record.session, record.name, record.last, message, final=final, keep=EVENTS_PER_SESSION
         )
         if final:
@@ -66,7 +66,7 @@ class EventStore:
         """End a stream that gets no response."""
         record.finished = True
         self._live.pop((record.session, record.name), None)
-        await self._store.finish_stream(record.session, record.name)
+        await self._store.streams.finish(record.session, record.name)
         self._wake(record)
 
     async def resume(self, session: bytes, last_event_id: str) -> "Resumed | None":
@@ -75,7 +75,7 @@ class EventStore:
         if place is None:
             return None
         name, number = place
-        stream = await self._store.find_stream(session, name)
+        stream = await self._store.streams.find(session, name)
         if stream is None:
             return None
         live = self._live.get((session, name))
@@ -85,7 +85,7 @@ class EventStore:
 
     async def read(self, session: bytes, name: str, after: int) -> tuple[list[tuple[int, bytes]], bool]:
         """Give the events behind `after`, and whether the stream's last one is among or before them."""
-        return await self._store.read_events(session, name, after)
+        return await self._store.streams.read_events(session, name, after)
 
     def live(self, session: bytes, name: str) -> StreamRecord | None:
         """The record of a stream that this process writes."""
@@ -100,7 +100,9 @@ class EventStore:
         events, _ = await self.read(session, name, 0)
         error = jsonrpc.error(Code.INTERNAL_ERROR, "the server stopped before the call ended", id_=request_id)
         number = events[-1][0] + 1 if events else 1
-        await self._store.add_event(session, name, number, jsonrpc.encode(error), final=True, keep=EVENTS_PER_SESSION)
+        await self._store.streams.add_event(
+            session, name, number, jsonrpc.encode(error), final=True, keep=EVENTS_PER_SESSION
+        )
 
     def _wake(self, record: StreamRecord) -> None:
         record.more.set()

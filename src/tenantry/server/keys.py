@@ -38,15 +38,15 @@ class SigningKeys:
 
         Blocking: for start-up.
         """
-        private = load_der_private_key(store.secret("access-token-es256", make=_new_signing_key, now=now), None)
+        private = load_der_private_key(store.secrets.get("access-token-es256", make=_new_signing_key, now=now), None)
         if not isinstance(private, ec.EllipticCurvePrivateKey):
             raise TypeError("the stored signing key is no EC key")
         kid = jwk.thumbprint(private.public_key())
         return cls(
             signing=jwk.SigningKey(kid=kid, private_key=private),
             verification={kid: private.public_key()},
-            refresh_secret=store.secret("refresh-successor", make=lambda: os.urandom(32), now=now),
-            seal_key=store.secret("form-seal", make=Fernet.generate_key, now=now),
+            refresh_secret=store.secrets.get("refresh-successor", make=lambda: os.urandom(32), now=now),
+            seal_key=store.secrets.get("form-seal", make=Fernet.generate_key, now=now),
         )
 
     def key_set(self) -> dict[str, object]:

@@ -75,7 +75,7 @@ class Login:
         parameters = web.parse_form(request.query[: MAX_QUERY + 1])
         if max(len(request.query), len(urlencode(parameters))) > MAX_QUERY:
             raise web.HttpError(414, "the authorization request is too long")
-        client = await self._store.find_client(parameters.get("client_id", ""))
+        client = await self._store.clients.find(parameters.get("client_id", ""))
         redirect_uri = authorization.redirect_uri_of(parameters, client)
         if client is None:
             raise AssertionError("redirect_uri_of lets no unknown client through")

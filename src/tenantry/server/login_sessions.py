@@ -61,7 +61,7 @@ class LoginSessions:
         if cookie is None:
             return None
         digest = token.digest(cookie)
-        found = await self._store.find_login_session(digest, now=self._clock())
+        found = await self._store.login_sessions.find(digest, now=self._clock())
         if found is None:
             return None
         tenant, subject = found
@@ -107,7 +107,7 @@ class LoginSessions:
         before = self._cookie.read(request)
         tenant = self._config.users[user].tenant
         lifetime_s = self._config.lifetimes.login_session_s
-        await self._store.add_login_session(
+        await self._store.login_sessions.add(
             token.digest(cookie),
             tenant=tenant,
             subject=user,
@@ -119,7 +119,7 @@ class LoginSessions:
 
     async def end(self, session: Session) -> str:
         """Forget the login session and give the `Set-Cookie` value that makes the browser forget it too."""
-        await self._store.end_login_session(session.digest)
+        await self._store.login_sessions.end(session.digest)
         return self._cookie.set("", max_age_s=0)
 
     async def _record(self, kind: Kind, request: web.Request, **fields: str | None) -> None:

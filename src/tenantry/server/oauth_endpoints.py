@@ -64,7 +64,7 @@ class OAuthEndpoints:
         now = self._clock()
         client_id = self._fresh()
         await self._purge(now)
-        await self._store.add_client(client_id, registered, now=now)
+        await self._store.clients.add(client_id, registered, now=now)
         entry = record.encode(Kind.CLIENT_REGISTERED, time_us=int(now * 1_000_000), client=client_id, peer=peer)
         await self._audit.append(entry)
         answer = {"client_id": client_id, "client_id_issued_at": int(now), **registered}
@@ -73,4 +73,4 @@ class OAuthEndpoints:
     async def _purge(self, now: float) -> None:
         if now >= self._purge_due:
             self._purge_due = now + PURGE_EVERY_S
-            await self._store.purge_oauth(now=now, family_s=self._config.lifetimes.refresh_absolute_s)
+            await self._store.purge(now=now, family_s=self._config.lifetimes.refresh_absolute_s)

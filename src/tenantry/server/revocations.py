@@ -24,7 +24,7 @@ class Revocations:
     @classmethod
     def load(cls, store: Store, *, now: float) -> "Revocations":
         """Take those that still matter out of the store. Blocking: for start-up."""
-        return cls(store.revoked_families(since=now - REMEMBER_S))
+        return cls(store.grants.revoked_families(since=now - REMEMBER_S))
 
     def revoke(self, family_id: str, *, now: float) -> None:
         """Refuse the family's access tokens from this moment on."""

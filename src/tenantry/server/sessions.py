@@ -61,7 +61,7 @@ class Sessions:
             last_seen=int(self._clock()),
             capabilities=capabilities,
         )
-        evicted = await self._store.add_mcp_session(
+        evicted = await self._store.mcp_sessions.add(
             session, per_tenant=self._per_tenant, per_person=max(1, self._per_tenant // PER_PERSON_SHARE)
         )
         for digest in evicted:
@@ -75,7 +75,7 @@ class Sessions:
         Raises `UnknownSession`: never opened, ended, expired, or another principal's.
         """
         digest = digest_of(session_id)
-        session = self._sessions.get(digest) or await self._store.find_mcp_session(digest)
+        session = self._sessions.get(digest) or await self._store.mcp_sessions.find(digest)
         if session is None or session.idle(self._clock(), limit_s=self._idle_s):
             raise UnknownSession(foreign=False)
         if not session.belongs_to(principal):
@@ -100,7 +100,7 @@ class Sessions:
         """The client ends its session, and with it its stream."""
         session.state = step(TRANSITIONS, session.state, Event.DELETE)
         self._forget(session.digest)
-        await self._store.end_mcp_session(session.digest)
+        await self._store.mcp_sessions.end(session.digest)
 
     def attach_stream(self, session: Session) -> trio.Event:
         """Give the event that ends the session's standalone stream.
@@ -125,14 +125,14 @@ class Sessions:
     async def write_back(self) -> None:
         """Bring the store up to date and drop what has been idle for too long."""
         await self._write_back()
-        for digest in await self._store.expire_mcp_sessions(int(self._clock()) - self._idle_s):
+        for digest in await self._store.mcp_sessions.expire(int(self._clock()) - self._idle_s):
             self._forget(digest)
 
     async def _write_back(self) -> None:
         touched = [self._sessions[digest] for digest in self._touched if digest in self._sessions]
         self._touched.clear()
         if touched:
-            await self._store.touch_mcp_sessions(touched)
+            await self._store.mcp_sessions.touch(touched)
 
     def _remember(self, session: Session) -> None:
         self._sessions[session.digest] = session

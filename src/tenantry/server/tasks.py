@@ -24,7 +24,8 @@ from tenantry.server.audit_writer import Recorder
 from tenantry.server.calls import Call, Calls, Ended, Run
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Line, TaskChannel
-from tenantry.server.store import Store, StoredTask
+from tenantry.server.store import Store
+from tenantry.server.store.tasks import StoredTask
 
 TTL_MS = 3_600_000
 POLL_INTERVAL_MS = 500
@@ -73,9 +74,9 @@ class Tasks:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the running tasks until cancelled; what an earlier process left unended has failed."""
-        for stored in await self._store.unended_tasks():
+        for stored in await self._store.tasks.unended():
             await self._end(stored, Event.ERROR, error=_error("the server stopped before the task ended"))
-        await self._store.expire_tasks(self._clock())
+        await self._store.tasks.expire(self._clock())
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
@@ -105,7 +106,7 @@ class Tasks:
             },
         )
         task = _Task(stored=stored, scope=trio.CancelScope())
-        await self._store.save_task(stored)
+        await self._store.tasks.save(stored)
         named = Call(
             id=call.id,
             feature=call.feature,
@@ -170,7 +171,7 @@ class Tasks:
             more = {**more, "statusMessage": more["error"]["message"]}
         body = {name: value for name, value in stored.body.items() if name != "inputRequests"}
         stored.body = {**body, "status": status.value, "lastUpdatedAt": _iso(self._clock()), **more}
-        await self._store.save_task(stored)
+        await self._store.tasks.save(stored)
         self._tell(stored)
 
     def _tell(self, stored: StoredTask) -> None:
@@ -182,7 +183,7 @@ class Tasks:
 
     async def is_own(self, principal: Principal, id_: str) -> bool:
         """Whether the principal has such a task."""
-        return await self._store.find_task(id_, principal.binding) is not None
+        return await self._store.tasks.find(id_, principal.binding) is not None
 
     async def update(self, principal: Principal, id_: str, answers: dict[str, Object]) -> None:
         """Take answers to what the task asks; others are ignored. Raises `UnknownTask`."""
@@ -209,7 +210,7 @@ class Tasks:
             task.scope.cancel()
 
     async def _find(self, principal: Principal, id_: str) -> StoredTask:
-        stored = await self._store.find_task(id_, principal.binding)
+        stored = await self._store.tasks.find(id_, principal.binding)
         if stored is None or stored.expires_at < self._clock():
             raise UnknownTask
         return stored

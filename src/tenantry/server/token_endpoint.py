@@ -61,20 +61,20 @@ class TokenEndpoint:
         return web.Response(status=200, headers=NEVER_STORED)
 
     async def _client(self, form: Mapping[str, str]) -> Client:
-        client = await self._store.find_client(token.required(form, "client_id"))
+        client = await self._store.clients.find(token.required(form, "client_id"))
         if client is None:
             raise OAuthError("invalid_client", "this client is not registered here, register again")
         return client
 
     async def _redeem(self, form: Mapping[str, str], client: Client, peer: str) -> dict[str, object]:
         digest = token.digest(token.required(form, "code"))
-        grant = token.found(await self._store.find_code(digest))
+        grant = token.found(await self._store.grants.find_code(digest))
         now = self._clock()
         grantable = self._directory().grantable(grant.tenant, grant.subject)
         decision = token.redeem(form, grant, now=now, resource=self._config.resource, grantable=grantable)
         refresh_token = self._fresh() if client.refreshes else None
         refresh_digest = None if refresh_token is None else token.digest(refresh_token)
-        if isinstance(decision, token.Issue) and await self._store.redeem_code(
+        if isinstance(decision, token.Issue) and await self._store.grants.redeem_code(
             digest, refresh_digest=refresh_digest, now=now
         ):
             minted = self._mint(grant, decision.scopes, now=now, family_created_at=now)
@@ -87,7 +87,7 @@ class TokenEndpoint:
         presented = token.required(form, "refresh_token")
         successor = token.successor(presented, secret=self._keys.refresh_secret)
         grant, decision, now = await self._decide_refresh(form, presented)
-        while isinstance(decision, token.Rotate) and not await self._store.rotate_refresh_token(
+        while isinstance(decision, token.Rotate) and not await self._store.grants.rotate_refresh_token(
             token.digest(presented), successor_digest=token.digest(successor), now=now
         ):
             # Somebody was faster, so what was decided on has changed: rotated now, or revoked.
@@ -102,7 +102,7 @@ class TokenEndpoint:
     async def _decide_refresh(
         self, form: Mapping[str, str], presented: str
     ) -> tuple[token.RefreshGrant, token.Issue | token.Rotate | token.Reuse, float]:
-        grant = token.found(await self._store.find_refresh_token(token.digest(presented)))
+        grant = token.found(await self._store.grants.find_refresh_token(token.digest(presented)))
         now = self._clock()
         decision = token.refresh(
             form,
@@ -142,7 +142,7 @@ class TokenEndpoint:
         return token.response(access_token=encoded, expires_in=lifetime_s, scopes=scopes, refresh_token=refresh_token)
 
     async def _granted(self, presented: str) -> token.Grant | None:
-        refresh = await self._store.find_refresh_token(token.digest(presented))
+        refresh = await self._store.grants.find_refresh_token(token.digest(presented))
         if refresh is not None:
             return refresh
         try:
@@ -165,7 +165,7 @@ class TokenEndpoint:
 
     async def _end_family(self, kind: Kind, grant: token.Grant, peer: str) -> None:
         now = self._clock()
-        await self._store.revoke_family(grant.family_id, now=now)
+        await self._store.grants.revoke_family(grant.family_id, now=now)
         self._revocations.revoke(grant.family_id, now=now)
         await self._record(kind, grant, peer)
 

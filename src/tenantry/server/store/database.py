@@ -1,0 +1,78 @@
+"""One SQLite file: opened safely, brought up to date, asked and changed by one thread at a time."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 10
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open or make a SQLite file that only its owner can read, in WAL mode with a flush at each commit.
+
+    Raises OSError or sqlite3.Error where that can't be done.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None:
+    """Bring the schema up to date, one transaction a step.
+
+    Raises RuntimeError where the file was written by a newer tenantry.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(migrations):
+        raise RuntimeError(f"the database has version {version}; this tenantry knows {len(migrations)}")
+    for number, script in enumerate(migrations[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={number}; COMMIT")
+
+
+class Database:
+    """A connection that waits for nobody on the event loop's thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._one_at_a_time = trio.CapacityLimiter(1)
+
+    def close(self) -> None:
+        """Close the file; nothing may be under way."""
+        self._connection.close()
+
+    async def transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` inside one durable transaction; whatever it raises rolls everything back.
+
+        Not abandoned when cancelled: half of a change is not an outcome.
+        """
+
+        def run() -> T:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return await trio.to_thread.run_sync(run, limiter=self._one_at_a_time)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a question that changes nothing."""
+        return await trio.to_thread.run_sync(lambda: work(self._connection), limiter=self._one_at_a_time)
+
+    def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run one statement's work in this thread. Blocking: for start-up, before anything is served."""
+        return work(self._connection)

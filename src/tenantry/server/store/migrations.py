@@ -1,0 +1,96 @@
+"""The schema of the state database, as the steps that lead to it."""
+
+# Each entry takes the database one version further (PRAGMA user_version); entries are never edited, only added.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE secret (name TEXT PRIMARY KEY, value BLOB NOT NULL, created_at INTEGER NOT NULL) STRICT;
+    """,
+    """
+    CREATE TABLE mcp_session (
+        digest BLOB PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        client TEXT NOT NULL,
+        revision TEXT NOT NULL,
+        state TEXT NOT NULL,
+        last_seen INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX mcp_session_by_owner ON mcp_session (tenant, subject, last_seen);
+    CREATE INDEX mcp_session_by_age ON mcp_session (last_seen);
+    """,
+    """
+    CREATE TABLE client (
+        client_id TEXT PRIMARY KEY,
+        metadata TEXT NOT NULL,
+        registered_at REAL NOT NULL,
+        used_at REAL
+    ) STRICT;
+    CREATE TABLE authorization_code (
+        digest TEXT PRIMARY KEY,
+        consent_id TEXT NOT NULL UNIQUE,
+        client_id TEXT NOT NULL,
+        redirect_uri TEXT NOT NULL,
+        challenge TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        family_id TEXT NOT NULL,
+        expires_at REAL NOT NULL,
+        redeemed_at REAL
+    ) STRICT;
+    CREATE TABLE refresh_family (
+        family_id TEXT PRIMARY KEY,
+        client_id TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        revoked_at REAL
+    ) STRICT;
+    CREATE INDEX refresh_family_by_client ON refresh_family (client_id);
+    CREATE INDEX refresh_family_revoked ON refresh_family (revoked_at) WHERE revoked_at IS NOT NULL;
+    CREATE TABLE refresh_token (
+        digest TEXT PRIMARY KEY,
+        family_id TEXT NOT NULL REFERENCES refresh_family ON DELETE CASCADE,
+        issued_at REAL NOT NULL,
+        rotated_at REAL
+    ) STRICT;
+    CREATE INDEX refresh_token_by_family ON refresh_token (family_id);
+    CREATE TABLE login_session (
+        digest TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        expires_at REAL NOT NULL
+    ) STRICT;
+    """,
+    """
+    ALTER TABLE mcp_session ADD COLUMN client_side TEXT NOT NULL DEFAULT '{}';
+    CREATE TABLE mcp_stream (
+        session BLOB NOT NULL REFERENCES mcp_session ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        request_id TEXT NOT NULL,
+        finished INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (session, name)
+    ) STRICT;
+    CREATE TABLE mcp_event (
+        seq INTEGER PRIMARY KEY,
+        session BLOB NOT NULL,
+        stream TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        message BLOB NOT NULL,
+        UNIQUE (session, stream, number),
+        FOREIGN KEY (session, stream) REFERENCES mcp_stream ON DELETE CASCADE
+    ) STRICT;
+    CREATE INDEX mcp_event_by_session ON mcp_event (session, seq);
+    CREATE TABLE task (
+        id TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        client TEXT NOT NULL,
+        expires_at REAL NOT NULL,
+        body TEXT NOT NULL,
+        ended INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX task_by_age ON task (expires_at);
+    """,
+)
