@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial, wraps
 from inspect import iscoroutinefunction
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -72,6 +73,13 @@ def synchronous(test: Callable[..., Awaitable[object]], runner: Callable[..., ob
     # pytest-trio leaves a function so marked as it is: an explicit `@pytest.mark.trio` is harmless.
     example.__dict__["_trio_test_runner_wrapped"] = True
     return example
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let whoever wants to look at the pages say where their pictures go."""
+    parser.addoption(
+        "--screenshots", type=Path, default=Path(__file__).parent / "artifacts", help="where pictures of the pages go"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

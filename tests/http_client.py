@@ -52,11 +52,11 @@ class Browser:
         return answer
 
     def submit(self, page: Answer, **values: str) -> Answer:
-        """Send the first form of a page with its hidden fields and the given values."""
+        """Send the first form of a page with its hidden fields, its ticks and the given values."""
         form = page.body.decode().split("<form", 1)[1].split("</form>")[0]
         action = re.search(r'action="([^"]+)"', form)
         assert action, form
-        inputs = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', form)
+        inputs = re.findall(r'type="(?:hidden|checkbox)" name="([^"]+)" value="([^"]*)"', form)
         hidden = {unescape(name): unescape(value) for name, value in inputs}
         assert hidden, form
         return self.ask("POST", urlsplit(action[1]).path, urlencode({**hidden, **values}))

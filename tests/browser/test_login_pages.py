@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -28,7 +29,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 VERIFIER = "v" * 43
 STATE = "state of the client & more"
 CLIENT_NAME = "Notebook <b>helper</b>"
@@ -70,6 +70,7 @@ class Visit:
     server: RunningServer
     callback: Callback
     client_id: str
+    pictures: Path
     complaints: list[str] = field(default_factory=list)
 
     def authorize(self, scope: str = "tools:call admin") -> None:
@@ -115,8 +116,8 @@ class Visit:
         return httpx2.post(f"{self.server.issuer}/token", data=form, trust_env=False)
 
     def screenshot(self, name: str) -> None:
-        ARTIFACTS.mkdir(exist_ok=True)
-        self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+        self.pictures.mkdir(exist_ok=True)
+        self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
 
 
 @pytest.fixture(scope="module")
@@ -144,15 +145,26 @@ def callback() -> Iterator[Callback]:
     listening.server.server_close()
 
 
+Visiting = Callable[..., AbstractContextManager[Visit]]
+
+
+@pytest.fixture
+def visiting(browser: Browser, server: RunningServer, callback: Callback, request: pytest.FixtureRequest) -> Visiting:
+    """Open a window, with the options given."""
+    return partial(_visiting, browser, server, callback, request.config.getoption("--screenshots"))
+
+
 @contextmanager
-def visiting(browser: Browser, server: RunningServer, callback: Callback, **options: object) -> Iterator[Visit]:
+def _visiting(
+    browser: Browser, server: RunningServer, callback: Callback, pictures: Path, /, **options: object
+) -> Iterator[Visit]:
     """Open a window with cookies of its own; fails where the browser complained, of the policy for instance."""
     metadata = {"client_name": CLIENT_NAME, "redirect_uris": [callback.url]}
     registered = httpx2.post(f"{server.issuer}/register", json=metadata, trust_env=False)
     context = browser.new_context(**options)
     page = context.new_page()
     page.set_default_timeout(10_000)
-    visit = Visit(page, server, callback, registered.json()["client_id"])
+    visit = Visit(page, server, callback, registered.json()["client_id"], pictures)
 
     def note(message: ConsoleMessage) -> None:
         # Chromium reports each violation of the policy as an error. That a page's own status was 403 it reports too.
@@ -168,8 +180,8 @@ def visiting(browser: Browser, server: RunningServer, callback: Callback, **opti
 
 
 @pytest.fixture
-def visit(browser: Browser, server: RunningServer, callback: Callback) -> Iterator[Visit]:
-    with visiting(browser, server, callback) as opened:
+def visit(visiting: Visiting) -> Iterator[Visit]:
+    with visiting() as opened:
         yield opened
 
 
@@ -227,12 +239,13 @@ def test_a_person_who_denies_sends_the_client_away(visit):
     visit.log_in()
     visit.press("Deny")
     answer = visit.answer()
+    visit.screenshot("denied")
     assert answer.pop("error") == "access_denied"
     assert "code" not in answer
 
 
-def test_it_works_with_javascript_turned_off(browser, server, callback):
-    with visiting(browser, server, callback, java_script_enabled=False) as visit:
+def test_it_works_with_javascript_turned_off(visiting):
+    with visiting(java_script_enabled=False) as visit:
         visit.authorize()
         visit.log_in("carol")
         expect(visit.page.get_by_text("Tenant B")).to_be_visible()
@@ -251,11 +264,20 @@ def test_it_works_with_the_keyboard_alone(visit):
     allow = visit.page.get_by_role("button", name="Allow")
     expect(allow).to_be_visible()
     keyboard.press("Tab")
+    expect(visit.page.get_by_label("Call the tools of your tenant")).to_be_focused()
+    keyboard.press("Tab")
+    expect(visit.page.get_by_label("Use the tools that change")).to_be_focused()
+    keyboard.press("Space")
+    keyboard.press("Enter")
+    assert not visit.callback.answers, "Enter in a tick must not grant"
+    keyboard.press("Tab")
     expect(allow).to_be_focused()
     outline = allow.evaluate("button => getComputedStyle(button).outlineStyle")
     assert outline == "solid", "whoever has no mouse must see where they are"
     keyboard.press("Enter")
-    assert list(visit.answer()) == ["code"]
+    answer = visit.answer()
+    assert list(answer) == ["code"]
+    assert visit.redeem(answer["code"]).json()["scope"] == "tools:call"
 
 
 def test_enter_on_the_consent_page_allows_nothing_by_itself(visit):
@@ -289,7 +311,7 @@ def test_going_back_asks_anew_and_gives_a_code_of_its_own(visit):
 
 def test_a_page_whose_seal_is_spoiled_says_what_to_do(visit):
     visit.authorize()
-    visit.page.evaluate("document.querySelector('[name=sealed]').value += 'x'")
+    visit.page.evaluate("document.querySelector('[name=sealed]').value = 'spoiled'")
     visit.log_in()
     expect(visit.page.get_by_role("alert")).to_contain_text("out of date")
     visit.screenshot("error")
@@ -303,8 +325,8 @@ def test_a_page_whose_seal_is_spoiled_says_what_to_do(visit):
         ("dark", {"color_scheme": "dark"}),
     ],
 )
-def test_nothing_sticks_out_of_a_small_or_dark_page(browser, server, callback, name, options):
-    with visiting(browser, server, callback, **options) as visit:
+def test_nothing_sticks_out_of_a_small_or_dark_page(visiting, name, options):
+    with visiting(**options) as visit:
         visit.authorize()
         wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert visit.page.evaluate(wide) == 0
@@ -312,3 +334,59 @@ def test_nothing_sticks_out_of_a_small_or_dark_page(browser, server, callback, n
         visit.log_in()
         assert visit.page.evaluate(wide) == 0
         visit.screenshot(f"consent-{name}")
+
+
+# What WCAG 2.2 has a number for (1.4.3, 1.4.11): text against what is behind it, and a control's edge likewise.
+CONTRASTS = """() => {
+    const rgb = text => text.match(/[0-9.]+/g).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+        .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = element => {
+        for (let e = element; e; e = e.parentElement) {
+            const colour = rgb(getComputedStyle(e).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const ratio = (a, b) => {
+        const [low, high] = [light(a), light(b)].sort((m, n) => m - n);
+        return (high + 0.05) / (low + 0.05);
+    };
+    const edged = "input:not([type=hidden]):not([type=checkbox]), button";
+    const found = [];
+    for (const e of document.querySelectorAll("main *")) {
+        const style = getComputedStyle(e);
+        if ([...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && e.offsetParent)
+            found.push([e.textContent.trim().slice(0, 40), 4.5, ratio(rgb(style.color), behind(e))]);
+        if (e.matches(edged) && e.offsetParent && style.borderTopWidth !== "0px")
+            found.push([`edge of ${e.name}`, 3, ratio(rgb(style.borderTopColor), behind(e.parentElement))]);
+    }
+    return found;
+}"""
+# Every control has a name that a screen reader can say.
+NAMELESS = """() => [...document.querySelectorAll("input:not([type=hidden]), button:not([hidden]), a")]
+    .filter(e => !(e.labels?.length ? e.labels[0].textContent : e.textContent).trim()).map(e => e.outerHTML)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_is_labelled_and_can_be_read(visiting, scheme):
+    with visiting(color_scheme=scheme) as visit:
+
+        def check():
+            contrasts = visit.page.evaluate(CONTRASTS)
+            assert len(contrasts) > 3
+            assert [each for each in contrasts if each[2] < each[1]] == []
+            assert visit.page.evaluate(NAMELESS) == []
+
+        visit.authorize()
+        check()
+        visit.log_in(password="wrong")
+        expect(visit.page.get_by_role("alert")).to_be_visible()
+        check()
+        visit.log_in()
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("Allow access?")
+        check()
+        visit.page.goto(f"{visit.server.issuer}/authorize?client_id=unknown")
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("This did not work")
+        visit.screenshot(f"error-unknown-client-{scheme}")

@@ -360,12 +360,127 @@ async def test_a_refusal_goes_back_with_state_and_issuer_and_is_recorded(world: 
     assert world.audit.kinds()[-1] == "consent_denied"
 
 
-async def test_consent_is_asked_for_each_time(world: World):
+async def test_a_tick_taken_away_narrows_what_is_granted(world: World):
+    client_id = await world.register()
+    browser = Browser(world)
+    form = forms_of(await browser.consent_page(authorization_url(client_id)))[0]
+    assert {name for name in form.fields if name.startswith("tick:")} == {"tick:docs:export", "tick:docs:read"}
+    del form.fields["tick:docs:export"]
+    code = query_of(await browser.post("/consent", {**form.fields, "decision": "allow"}))["code"]
+    assert world.audit.rows[-1]["scope"] == "docs:read"
+    assert b'"scope": "docs:read"' in (await world.redeem(client_id, code)).body
+
+
+async def test_a_tick_that_was_not_on_the_page_grants_nothing(world: World):
+    client_id = await world.register()
+    browser = Browser(world)
+    form = forms_of(await browser.consent_page(authorization_url(client_id, scope="docs:read")))[0]
+    more = {"tick:docs:export": "on", "tick:admin": "on"}
+    code = query_of(await browser.post("/consent", {**form.fields, **more, "decision": "allow"}))["code"]
+    assert b'"scope": "docs:read"' in (await world.redeem(client_id, code)).body
+
+
+async def test_to_allow_without_a_tick_is_to_deny(world: World):
+    browser = Browser(world)
+    form = forms_of(await browser.consent_page(authorization_url(await world.register())))[0]
+    answer = await browser.post("/consent", {"sealed": form.fields["sealed"], "decision": "allow"})
+    assert query_of(answer)["error"] == "access_denied"
+    assert world.audit.kinds()[-1] == "consent_denied"
+
+
+async def test_a_program_on_this_machine_is_asked_for_each_time(world: World):
     client_id = await world.register()
     browser = Browser(world)
     await browser.consent(authorization_url(client_id))
     assert b'name="decision"' in (await browser.get(authorization_url(client_id))).body
     assert query_of(await browser.get(authorization_url(client_id, prompt="none")))["error"] == "consent_required"
+
+
+def remote_url(client_id: str, **changes: str | None) -> str:
+    return authorization_url(client_id, redirect_uri=REMOTE, **changes)
+
+
+async def allowed_before(world: World, *, scope: str | None = None, drop: str = "") -> tuple[str, Browser]:
+    """A client elsewhere that alice has allowed something, and her browser."""
+    client_id = await world.register(redirect_uris=[REMOTE, REMOTE + "/other"])
+    browser = Browser(world)
+    form = forms_of(await browser.consent_page(remote_url(client_id, scope=scope)))[0]
+    form.fields.pop(drop, None)
+    answer = await browser.post("/consent", {**form.fields, "decision": "allow"})
+    assert "code" in query_of(answer)
+    return client_id, browser
+
+
+async def test_who_was_allowed_before_is_not_asked_for_again(world: World):
+    client_id, browser = await allowed_before(world)
+    for changes in ({}, {"prompt": "none"}, {"scope": "docs:read"}):
+        answer = await browser.get(remote_url(client_id, **changes))
+        assert answer.headers["location"].startswith(REMOTE + "?code=")
+        query = query_of(answer)
+        assert (query["state"], query["iss"]) == ("state of the client", world.config.issuer)
+        granted = world.audit.rows[-1]
+        assert (granted["kind"], granted["reason"], granted["subject"]) == ("consent_granted", "remembered", "alice")
+        tokens = await world.redeem(client_id, query["code"], redirect_uri=REMOTE)
+        assert tokens.status == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt": "consent"},
+        {"prompt": "select_account"},
+        {"scope": "docs:read docs:export"},
+        {"redirect_uri": REMOTE + "/other"},
+    ],
+)
+async def test_a_remembered_consent_is_for_this_redirect_uri_and_these_scopes(world: World, changes: dict[str, str]):
+    client_id, browser = await allowed_before(world, scope="docs:read docs:export", drop="tick:docs:export")
+    url = authorization_url(client_id, **{"redirect_uri": REMOTE, "scope": "docs:read", **changes})
+    assert b'name="decision"' in (await browser.get(url)).body
+    assert "code" in query_of(await browser.get(remote_url(client_id, scope="docs:read")))
+
+
+async def test_a_remembered_consent_is_for_this_person_and_this_client(world: World):
+    client_id, browser = await allowed_before(world, scope="docs:read")
+    other = await world.register(redirect_uris=[REMOTE])
+    assert b'name="decision"' in (await browser.get(remote_url(other, scope="docs:read"))).body
+    bob = await Browser(world).consent_page(remote_url(client_id, scope="docs:read"), user="bob")
+    assert b'name="decision"' in bob.body
+
+
+async def test_a_denial_and_time_end_what_is_remembered(world: World):
+    client_id, browser = await allowed_before(world)
+    form = forms_of(await browser.get(remote_url(client_id, prompt="consent")))[0]
+    assert query_of(await browser.post("/consent", {**form.fields, "decision": "deny"}))["error"] == "access_denied"
+    assert b'name="decision"' in (await browser.get(remote_url(client_id))).body
+
+    client_id, browser = await allowed_before(world)
+    world.now += world.config.lifetimes.refresh_absolute_s + 1
+    page = await browser.consent_page(remote_url(client_id))
+    assert b'name="decision"' in page.body
+
+
+async def test_a_tick_taken_away_later_is_remembered_too(world: World):
+    client_id, browser = await allowed_before(world)
+    form = forms_of(await browser.get(remote_url(client_id, prompt="consent")))[0]
+    del form.fields["tick:docs:export"]
+    await browser.post("/consent", {**form.fields, "decision": "allow"})
+    assert b'name="decision"' in (await browser.get(remote_url(client_id))).body
+    assert "code" in query_of(await browser.get(remote_url(client_id, scope="docs:read")))
+
+
+async def test_the_consent_page_names_the_address_of_a_client_that_has_one(world: World):
+    url = "https://claude.example/client.json"
+    document = {"client_name": "C", "redirect_uris": [REDIRECT, REMOTE], "grant_types": ["authorization_code"]}
+    await world.store.clients.add(url, document, now=world.now)
+    local = text_of(await Browser(world).consent_page(authorization_url(url)))
+    assert "claude.example" in local
+    assert "Take care." in local
+    remote = text_of(await Browser(world).consent_page(remote_url(url)))
+    assert "Its address claude.example Answer goes to client.example" in remote
+    assert "Take care." not in remote
+    plain = text_of(await Browser(world).consent_page(authorization_url(await world.register())))
+    assert "Its address" not in plain
 
 
 async def test_a_consent_form_counts_once(world: World):

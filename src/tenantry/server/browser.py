@@ -26,41 +26,48 @@ _VALUE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Pages:
-    """Renders templates; `fresh` gives the nonce by which the one style sheet is let in."""
+    """Renders templates; `site` is the host that each page names, `fresh` gives the nonce of the one style sheet."""
 
-    def __init__(self, *, fresh: Callable[[], str]) -> None:
+    def __init__(self, *, site: str, fresh: Callable[[], str]) -> None:
+        self._site = site
         self._fresh = fresh
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("tenantry.server", "pages"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
         )
+        self._templates.filters["sentence"] = _sentence
 
     def render(
         self,
         template: str,
         *,
         status: int = 200,
-        redirect_uri: str | None = None,
+        ends_at: tuple[str, ...] | None = None,
         headers: Mapping[str, str] | None = None,
         cookies: tuple[str, ...] = (),
         **values: object,
     ) -> web.Response:
-        """Build a page; one with forms is told the `redirect_uri` at which they may end."""
+        """Build a page; for one with forms `ends_at` names where else than here their redirects may end."""
         nonce = self._fresh()
         # Chromium holds the whole chain of redirects after a form to this list.
-        form_action = "'none'" if redirect_uri is None else f"'self' {redirects.form_source(redirect_uri)}"
+        sources = ("'none'",) if ends_at is None else ("'self'", *map(redirects.form_source, ends_at))
         policy = (
-            f"default-src 'none'; style-src 'nonce-{nonce}'; form-action {form_action}; "
+            f"default-src 'none'; style-src 'nonce-{nonce}'; form-action {' '.join(sources)}; "
             "frame-ancestors 'none'; base-uri 'none'"
         )
-        body = self._templates.get_template(template).render(nonce=nonce, **values)
+        body = self._templates.get_template(template).render(nonce=nonce, site=self._site, **values)
         return web.Response(
             status=status,
             headers={**PAGE_HEADERS, "content-security-policy": policy, **(headers or {})},
             body=body.encode("utf-8"),
             cookies=cookies,
         )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
 class Seals:
@@ -79,8 +86,7 @@ class Seals:
         try:
             return sealing.unseal(purpose, sealed, key=self._key, now=self._clock(), lifetime_s=lifetime_s)
         except sealing.BrokenSeal:
-            message = "this page is out of date: go back to your application and begin again"
-            raise web.HttpError(403, message) from None
+            raise web.HttpError(403, "this page is out of date") from None
 
 
 def see_other(url: str, *, cookies: tuple[str, ...] = ()) -> web.Response:

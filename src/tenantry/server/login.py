@@ -1,7 +1,7 @@
 """The authorization endpoint and the login in front of it; the consent page behind it is in `consent`.
 
 Between two requests the state is in the form, sealed and bound to the browser's cookie, so that nothing is kept
-for strangers. Nobody gets past the login and the consent: there is no remembered consent and no way around them.
+for strangers. Nobody gets past the login and the consent.
 """
 
 from collections.abc import Mapping
@@ -28,6 +28,10 @@ MAX_QUERY = 8 * 1024
 PAGE_S = 30 * 60
 BROWSER_COOKIE_S = 24 * 3600
 
+_BEGIN_AGAIN = "Close this page, go back to your application and begin again."
+_REGISTER_AGAIN = f"{_BEGIN_AGAIN} If it fails once more, remove this server from the application and add it anew."
+_WAIT = "Wait a moment, then go back and try again."
+
 _log = structlog.get_logger()
 
 
@@ -39,7 +43,7 @@ class Login:
         self._store = services.store
         self._fresh = services.fresh
         self._seals = Seals(keys=services.keys, clock=services.clock)
-        self._pages = Pages(fresh=services.fresh)
+        self._pages = Pages(site=redirects.host(services.config.issuer), fresh=services.fresh)
         self._browser_cookie = Cookie("tenantry_browser", services.config)
         self._sessions = LoginSessions(services)
         self._consent = Consent(services, pages=self._pages, seals=self._seals)
@@ -62,12 +66,15 @@ class Login:
                 return self._problem(problem.status, problem.message, problem.headers)
             except OAuthError as error:
                 _log.info("refused", path=exchange.request.path, error=error.error, detail=error.detail)
-                return self._problem(400, error.description, {})
+                return self._problem(400, error.description, {}, advice=_REGISTER_AGAIN)
 
         return guarded
 
-    def _problem(self, status: int, message: str, headers: Mapping[str, str]) -> web.Response:
-        return self._pages.render("error.html", status=status, headers=headers, message=message, back=None, host="")
+    def _problem(self, status: int, message: str, headers: Mapping[str, str], advice: str = "") -> web.Response:
+        advice = advice or (_WAIT if "retry-after" in headers else _BEGIN_AGAIN)
+        return self._pages.render(
+            "error.html", status=status, headers=headers, message=message, advice=advice, back=None
+        )
 
     async def authorize(self, exchange: Exchange) -> web.Response:
         """The authorization endpoint (OAuth 2.1 section 4.1.1): a page, or an error to the client."""
@@ -86,7 +93,7 @@ class Login:
             session = await self._sessions.find(request)
             if session is None or "login" in asked.prompts:
                 return self._login_page(request, asked, parameters)
-            return self._consent.page(client, asked, session, parameters)
+            return await self._consent.answer(request, client, asked, session, parameters)
         except OAuthError as error:
             if not error.redirectable:
                 raise
@@ -110,7 +117,7 @@ class Login:
         sealed = self._seals.seal(
             "login",
             browser=token.digest(browser),
-            query=urlencode(_without_login_prompt(parameters)),
+            next=f"/authorize?{urlencode(_without_login_prompt(parameters))}",
             redirect_uri=asked.redirect_uri,
         )
         return self._login_form(sealed, redirect_uri=asked.redirect_uri, browser=browser)
@@ -121,13 +128,13 @@ class Login:
         return self._pages.render(
             "login.html",
             status=200 if refused is None else refused.status,
-            redirect_uri=redirect_uri,
+            ends_at=(redirect_uri,),
             headers={"retry-after": str(refused.wait_s)} if refused is not None and refused.wait_s else {},
             cookies=(self._browser_cookie.set(browser, max_age_s=BROWSER_COOKIE_S),),
             sealed=sealed,
             problem="" if refused is None else refused.problem,
             user=user[:MAX_USER_NAME],
-            site=redirects.host(self._config.issuer),
+            host=redirects.host(redirect_uri),
         )
 
     async def log_in(self, exchange: Exchange) -> web.Response:
@@ -146,7 +153,7 @@ class Login:
             return self._login_form(
                 sealed, redirect_uri=state["redirect_uri"], browser=browser, user=user, refused=refused
             )
-        return see_other(f"/authorize?{state['query']}", cookies=(cookie,))
+        return see_other(state["next"], cookies=(cookie,))
 
     async def log_out(self, exchange: Exchange) -> web.Response:
         """End the login session and begin the authorization request again."""
@@ -154,8 +161,8 @@ class Login:
         session = await self._sessions.find(exchange.request)
         state = self._seals.unseal("logout", form.get("sealed", ""), lifetime_s=PAGE_S)
         if session is None or state["session"] != session.digest:
-            return see_other(f"/authorize?{state['query']}")
-        return see_other(f"/authorize?{state['query']}", cookies=(await self._sessions.end(session),))
+            return see_other(state["next"])
+        return see_other(state["next"], cookies=(await self._sessions.end(session),))
 
     async def consent(self, exchange: Exchange) -> web.Response:
         """Take the person's decision."""

@@ -8,6 +8,7 @@ means that somebody was faster. Secrets (codes, refresh tokens, cookies, session
 from pathlib import Path
 
 from tenantry.server.store.clients import Clients
+from tenantry.server.store.consents import Consents
 from tenantry.server.store.database import Database, migrate, open_database
 from tenantry.server.store.grants import Grants
 from tenantry.server.store.login_sessions import LoginSessions
@@ -29,6 +30,7 @@ class Store:
         self.tasks = Tasks(database)
         self.clients = Clients(database)
         self.grants = Grants(database)
+        self.consents = Consents(database)
         self.login_sessions = LoginSessions(database)
 
     @classmethod
@@ -46,4 +48,5 @@ class Store:
         """Drop what can't be used any more; `family_s` is the absolute lifetime of a family in seconds."""
         await self.login_sessions.purge(now=now)
         await self.grants.purge(now=now, family_s=family_s)
+        await self.consents.purge(before=now - family_s)
         await self.clients.purge(now=now, family_s=family_s)

@@ -93,4 +93,15 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX task_by_age ON task (expires_at);
     """,
+    """
+    CREATE TABLE remembered_consent (
+        tenant TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        redirect_uri TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        granted_at REAL NOT NULL,
+        PRIMARY KEY (tenant, subject, client_id, redirect_uri)
+    ) STRICT;
+    """,
 )
