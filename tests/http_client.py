@@ -73,9 +73,10 @@ class Client:
 
     @classmethod
     def register(cls, origin: str) -> "Client":
-        """Register a new client at the server."""
+        """Register a client unlike any other at the server."""
         browser = Browser(origin)
-        body = json.dumps({"redirect_uris": [REDIRECT_URI], "client_name": "test"})
+        metadata = {"redirect_uris": [REDIRECT_URI], "client_name": "test", "software_id": secrets.token_hex(8)}
+        body = json.dumps(metadata)
         answer = browser.ask("POST", "/register", body, **{"content-type": "application/json"})
         assert answer.status == 201, answer
         return cls(origin, browser, answer.json["client_id"])

@@ -54,6 +54,17 @@ def test_a_good_file_is_read():
         (("https://mcp.example.com", "https://MCP.example.com"), "public_url", "lower"),
         (('["my_tools"]', '"my_tools"'), "tool_modules", "tuple"),
         (("[users.alice]", '[users."a\\u0000b"]'), "users", "match"),
+        (("[tools.echo]", '[clients]\nregistration = "shut"\n[tools.echo]'), "clients.registration", "Policy"),
+        (
+            ("[tools.echo]", '[clients]\nregistration = "initial_access_token"\n[tools.echo]'),
+            "clients",
+            "initial_access_tokens",
+        ),
+        (
+            ("[tools.echo]", f'[clients]\ninitial_access_tokens = ["{"0" * 64}"]\n[tools.echo]'),
+            "clients",
+            "initial_access_tokens",
+        ),
     ],
 )
 def test_a_contradiction_is_refused_with_its_key_and_reason(change, key, word):

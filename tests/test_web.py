@@ -120,3 +120,17 @@ def test_a_header_that_may_be_listed_is_joined():
     assert headers.first_double() is None
     assert headers.get("accept") == "a, b"
     assert headers.all("accept") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:0:1:aaaa::1", "2001:db8:0:1::/64"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_a_network_is_what_one_subscriber_holds(peer, expected):
+    assert web.network(peer) == expected

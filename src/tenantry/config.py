@@ -21,6 +21,8 @@ ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 # MCP 2026-07-28, tools, tool names
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
+# SHA-256, hexadecimal
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # Table of the file -> kind of feature.
 _FEATURES = {"tools": "tool", "resources": "resource", "prompts": "prompt"}
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -52,6 +54,14 @@ class Mode(Enum):
         return self is not Mode.STATELESS
 
 
+class RegistrationPolicy(Enum):
+    """Who may register a client by RFC 7591."""
+
+    OPEN = "open"
+    INITIAL_ACCESS_TOKEN = "initial_access_token"  # noqa: S105
+    CLOSED = "closed"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -67,6 +77,9 @@ class Lifetimes(_Section):
     refresh_grace_s: Annotated[int, Field(ge=0, le=300)] = 120
     login_session_s: Annotated[int, Field(ge=60)] = 8 * 3600
     mcp_session_idle_s: Annotated[int, Field(ge=1)] = 24 * 3600
+    # Long enough for a person to find their password, too short for strangers to fill the store.
+    unused_client_s: Annotated[int, Field(ge=60)] = 3600
+    idle_client_s: Annotated[int, Field(ge=3600)] = 90 * 86_400
 
 
 class Limits(_Section):
@@ -75,10 +88,32 @@ class Limits(_Section):
     body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     sessions_per_tenant: Annotated[int, Field(ge=1)] = 1000
     registrations_per_minute: Annotated[int, Field(ge=1)] = 120
+    """By one address."""
+    registrations_per_minute_in_all: Annotated[int, Field(ge=1)] = 1200
+    stored_clients: Annotated[int, Field(ge=1)] = 10_000
     failed_logins: Annotated[int, Field(ge=1)] = 5
     failed_logins_window_s: Annotated[int, Field(ge=1)] = 60
     tool_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     audit_queue: Annotated[int, Field(ge=1)] = 4096
+
+
+class ClientsSection(_Section):
+    """How OAuth clients become known to the authorization server."""
+
+    registration: RegistrationPolicy = RegistrationPolicy.OPEN
+    initial_access_tokens: tuple[Digest, ...] = ()
+    """SHA-256 digests of the tokens that admit to registration."""
+
+    @field_validator("registration", mode="before")
+    @classmethod
+    def _policy_by_name(cls, value: object) -> object:
+        return by_name(RegistrationPolicy, value)
+
+    @model_validator(mode="after")
+    def _tokens_are_asked_for(self) -> Self:
+        if bool(self.initial_access_tokens) != (self.registration is RegistrationPolicy.INITIAL_ACCESS_TOKEN):
+            raise ValueError('initial_access_tokens go with registration = "initial_access_token", and only with it')
+        return self
 
 
 class FeatureSection(_Section):
@@ -120,11 +155,12 @@ class Config(_Section):
     users: dict[Name, UserSection] = {}
     lifetimes: Lifetimes = Lifetimes()
     limits: Limits = Limits()
+    clients: ClientsSection = ClientsSection()
 
     @field_validator("mode", mode="before")
     @classmethod
     def _mode_by_name(cls, value: object) -> object:
-        return Mode(value) if value in [mode.value for mode in Mode] else value
+        return by_name(Mode, value)
 
     @field_validator("public_url")
     @classmethod
@@ -211,6 +247,11 @@ class Config(_Section):
             },
             users={name: User(tenant=user.tenant, scopes=frozenset(user.scopes)) for name, user in self.users.items()},
         )
+
+
+def by_name(kind: type[Enum], value: object) -> object:
+    """Give the member of `kind` that the file names; anything else is given back for the model to refuse."""
+    return kind(value) if value in [member.value for member in kind] else value
 
 
 class _Problems(ValueError):

@@ -151,8 +151,8 @@ class World:
         return await self.send("POST", path, body=body, headers={"content-type": FORM, **(headers or {})}, peer=peer)
 
     async def register(self, **metadata: object) -> str:
-        """Register a client and give its id."""
-        document = {"redirect_uris": [REDIRECT], "client_name": "Test client", **metadata}
+        """Register a client unlike any other and give its id."""
+        document = {"redirect_uris": [REDIRECT], "client_name": "Test client", "software_id": self.fresh(), **metadata}
         answer = await self.send(
             "POST", "/register", body=json.dumps(document).encode(), headers={"content-type": "application/json"}
         )

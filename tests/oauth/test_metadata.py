@@ -8,7 +8,7 @@ ISSUER = "https://mcp.example.com"
 
 
 def test_the_authorization_server_says_everything_explicitly():
-    assert metadata.authorization_server(issuer=ISSUER, scopes={"b": "", "a": ""}) == {
+    assert metadata.authorization_server(issuer=ISSUER, scopes={"b": "", "a": ""}, registration=True) == {
         "issuer": ISSUER,
         "authorization_endpoint": f"{ISSUER}/authorize",
         "token_endpoint": f"{ISSUER}/token",
@@ -36,9 +36,15 @@ def test_the_protected_resource_names_itself_and_its_authorization_server():
     }
 
 
+def test_where_nobody_can_register_no_endpoint_is_named():
+    assert "registration_endpoint" not in metadata.authorization_server(
+        issuer=ISSUER, scopes={"a": ""}, registration=False
+    )
+
+
 def test_nothing_is_null_or_empty():
     for document in (
-        metadata.authorization_server(issuer=ISSUER, scopes=[]),
+        metadata.authorization_server(issuer=ISSUER, scopes=[], registration=False),
         metadata.protected_resource(resource=f"{ISSUER}/mcp", issuer=ISSUER, scopes=[]),
     ):
         assert "null" not in json.dumps(document)

@@ -4,11 +4,14 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from tenantry.oauth.token import CodeGrant
 from tenantry.server.store import Store
+from tenantry.server.store.clients import Registered
 from tenantry.server.store.database import open_database
 
 DAY = 86_400
@@ -34,9 +37,30 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
+async def register(store: Store, client_id: str, **changes: Any) -> Registered | None:
+    how = {
+        "network": "192.0.2.1",
+        "fingerprint": None,
+        "now": 0,
+        "unused_s": 100,
+        "family_s": FAMILY_S,
+        "keep": 99,
+        **changes,
+    }
+    return await store.clients.register(client_id, CLIENT, **how)
+
+
+async def use(store: Store, client_id: str, *, now: float, refresh: bool = False) -> None:
+    """Consent to a client and redeem the code."""
+    grant = replace(CODE, client_id=client_id, family_id=f"family of {client_id}")
+    await store.grants.add_code(client_id, grant, consent_id=client_id, now=now)
+    if refresh:
+        await store.grants.redeem_code(client_id, refresh_digest=client_id, now=now)
+
+
 async def consented(store: Store) -> None:
     """A client with one redeemed code, the family `family` and the refresh token `first`."""
-    await store.clients.add("client", CLIENT, now=0)
+    await register(store, "client")
     await store.grants.add_code("code", CODE, consent_id="consent", now=0)
     await store.grants.redeem_code("code", refresh_digest="first", now=10)
 
@@ -104,27 +128,98 @@ async def test_a_login_session_takes_the_place_of_the_one_before(store: Store):
 
 async def test_the_purge_drops_what_has_no_use_any_more(store: Store):
     await consented(store)
-    await store.clients.add("never used", CLIENT, now=0)
+    await register(store, "never used", unused_s=8 * DAY)
     await store.login_sessions.add("session", tenant="acme", subject="alice", expires_at=100, instead_of=None)
-    await store.purge(now=99, family_s=FAMILY_S)
+    await store.purge(now=99, family_s=FAMILY_S, idle_client_s=FAMILY_S)
     assert await store.login_sessions.find("session", now=0)
     assert await store.grants.find_code("code")
     assert await store.clients.find("never used")
-    await store.purge(now=8 * DAY, family_s=FAMILY_S)
+    await store.purge(now=8 * DAY, family_s=FAMILY_S, idle_client_s=FAMILY_S)
     assert await store.login_sessions.find("session", now=0) is None
     assert await store.grants.find_code("code") is None
     assert await store.clients.find("never used") is None
     assert await store.grants.find_refresh_token("first")
     assert await store.clients.find("client")
-    await store.purge(now=FAMILY_S + DAY + 10, family_s=FAMILY_S)
+    await store.purge(now=FAMILY_S + DAY + 10, family_s=FAMILY_S, idle_client_s=FAMILY_S)
     assert await store.grants.find_refresh_token("first") is None
     assert await store.clients.find("client") is None
 
 
 async def test_a_client_whose_family_lives_is_never_dropped(store: Store):
     await consented(store)
-    await store.purge(now=FAMILY_S + 9, family_s=FAMILY_S)
+    await store.purge(now=FAMILY_S + 9, family_s=FAMILY_S, idle_client_s=FAMILY_S)
     assert await store.clients.find("client")
+
+
+async def test_an_unused_registration_ends_with_its_time(store: Store):
+    await register(store, "early")
+    await register(store, "late", now=99)
+    assert await store.clients.find("early")
+    await register(store, "other", now=100)
+    assert await store.clients.find("early") is None
+    assert await store.clients.find("late")
+
+
+async def test_an_identical_registration_prolongs_the_unused_one_and_leaves_the_used_one_alone(store: Store):
+    assert await register(store, "one", fingerprint="same") == Registered(client_id="one", issued_at=0, anew=True)
+    again = await register(store, "two", fingerprint="same", now=99)
+    assert again == Registered(client_id="one", issued_at=0, anew=False)
+    await register(store, "other", now=198)
+    assert await store.clients.find("one")
+    await use(store, "one", now=198)
+    anew = await register(store, "three", fingerprint="same", now=198)
+    assert anew == Registered(client_id="three", issued_at=198, anew=True)
+    assert await store.clients.find("one")
+
+
+async def test_of_64_identical_registrations_at_once_one_is_kept(store: Store):
+    given = set()
+
+    async def one(number: int) -> None:
+        registered = await register(store, f"client {number}", fingerprint="same")
+        assert registered is not None
+        given.add(registered.client_id)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(64):
+            nursery.start_soon(one, number)
+    assert len(given) == 1
+
+
+async def test_a_flood_pushes_out_its_own_registrations_alone(store: Store):
+    await register(store, "lonely", network="198.51.100.1", keep=10)
+    for number in range(30):
+        await register(store, f"flood {number}", keep=10, now=1 + number / 100)
+    assert await store.clients.find("lonely")
+    assert await store.clients.find("flood 29")
+    kept = [number for number in range(30) if await store.clients.find(f"flood {number}")]
+    assert kept == list(range(21, 30))
+
+
+async def test_a_full_store_gives_up_the_quietest_client_without_a_live_family(store: Store):
+    for number, name in enumerate(("refreshing", "quiet", "busy")):
+        await register(store, name, keep=3)
+        await use(store, name, now=number, refresh=name == "refreshing")
+    assert await register(store, "new", now=10, keep=3)
+    assert await store.clients.find("quiet") is None
+    assert await store.clients.find("busy")
+    await use(store, "new", now=10, refresh=True)
+    await use(store, "busy", now=10, refresh=True)
+    assert await register(store, "one too many", now=10, keep=3) is None
+    assert await register(store, "later", now=FAMILY_S + 10, keep=3)
+
+
+async def test_idle_clients_go_unless_a_family_of_theirs_lives(store: Store):
+    for name in ("idle", "refreshing", "revoked"):
+        await register(store, name)
+        await use(store, name, now=0, refresh=name != "idle")
+    await store.grants.revoke_family("family of revoked", now=1)
+    await store.purge(now=2 * DAY - 1, family_s=FAMILY_S, idle_client_s=2 * DAY)
+    assert await store.clients.find("idle")
+    await store.purge(now=2 * DAY, family_s=FAMILY_S, idle_client_s=2 * DAY)
+    assert [await store.clients.find(name) is not None for name in ("idle", "refreshing", "revoked")] == [
+        *(False, True, False)
+    ]
 
 
 def test_a_secret_is_made_once(store: Store):

@@ -6,6 +6,7 @@ from cyclopts import App
 
 from tenantry.cli.audit import audit
 from tenantry.cli.call import call
+from tenantry.cli.clients import clients
 from tenantry.cli.conformance import conformance
 from tenantry.cli.hash_password import hash_password
 from tenantry.cli.reload import reload
@@ -15,6 +16,7 @@ from tenantry.version import __version__
 app = App(name="tenantry", version=__version__, help="A multi-tenant MCP server with its own authorization server.")
 app.command(serve)
 app.command(audit)
+app.command(clients)
 app.command(hash_password)
 app.command(reload)
 app.command(call)

@@ -5,6 +5,7 @@ section 3.2.1 lets the server substitute suitable values, and the answer says so
 because a client that wanted to prove a key must not be weakened in silence.
 """
 
+import hashlib
 import json
 import unicodedata
 from collections.abc import Collection
@@ -91,6 +92,12 @@ def register(body: bytes, *, known_scopes: Collection[str]) -> dict[str, Any]:
     _check_descriptions(asked)
     scope = [name for name in parse_scope(asked.scope or " ".join(known_scopes)) if name in known_scopes]
     return metadata | ({"scope": " ".join(scope)} if scope else {})
+
+
+def fingerprint(metadata: dict[str, Any], *, network: str) -> str:
+    """The same for equal metadata from one network, and for nothing else."""
+    canonical = json.dumps([network, metadata], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def client_of(client_id: str, metadata: dict[str, Any]) -> Client:

@@ -26,14 +26,17 @@ def protected_resource_url(resource: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{protected_resource_path(resource)}"
 
 
-def authorization_server(*, issuer: str, scopes: Iterable[str]) -> dict[str, object]:
-    """The authorization server's own description (RFC 8414 section 2, RFC 9207 section 3)."""
+def authorization_server(*, issuer: str, scopes: Iterable[str], registration: bool) -> dict[str, object]:
+    """The authorization server's own description (RFC 8414 section 2, RFC 9207 section 3).
+
+    `registration` says whether clients can register (RFC 7591).
+    """
     return _without_empty(
         {
             "issuer": issuer,
             "authorization_endpoint": f"{issuer}/authorize",
             "token_endpoint": f"{issuer}/token",
-            "registration_endpoint": f"{issuer}/register",
+            "registration_endpoint": f"{issuer}/register" if registration else None,
             "revocation_endpoint": f"{issuer}/revoke",
             "jwks_uri": f"{issuer}/jwks",
             "scopes_supported": list(scopes),

@@ -51,7 +51,7 @@ def answering_errors(handler: Handler) -> Handler:
             error, headers = refused, {}
         _log.info("refused", path=exchange.request.path, error=error.error, detail=error.detail)
         if error.status == 401 and exchange.request.headers.get("authorization") is not None:
-            headers = {**headers, "www-authenticate": 'Basic realm="token endpoint"'}
+            headers = {"www-authenticate": 'Basic realm="token endpoint"', **headers}
         return json_answer(error.status, error.body(), {**NEVER_STORED, **headers})
 
     return guarded

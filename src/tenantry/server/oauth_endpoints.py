@@ -22,7 +22,10 @@ class OAuthEndpoints:
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Path -> method -> handler."""
         config = self._config
-        server = metadata.authorization_server(issuer=config.issuer, scopes=config.scopes)
+        registration = self._registration.routes()
+        server = metadata.authorization_server(
+            issuer=config.issuer, scopes=config.scopes, registration=bool(registration)
+        )
         resource = metadata.protected_resource(resource=config.resource, issuer=config.issuer, scopes=config.scopes)
         return {
             metadata.AUTHORIZATION_SERVER_PATH: {"GET": document(server)},
@@ -30,5 +33,5 @@ class OAuthEndpoints:
             "/jwks": {"GET": document(self._keys.key_set())},
             "/token": {"POST": answering_errors(self._tokens.give)},
             "/revoke": {"POST": answering_errors(self._tokens.revoke)},
-            **self._registration.routes(),
+            **registration,
         }

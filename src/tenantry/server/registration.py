@@ -1,19 +1,32 @@
-"""Dynamic client registration (RFC 7591): who may register, how often, and what is kept of it."""
+"""Dynamic client registration (RFC 7591): who may register, how often, and what is kept of it.
+
+Registering again is cheap: as long as nobody consented to it, an identical registration from the same network is
+given the same id, and lives on. From the first consent on an id is given to nobody else, so that no stranger comes
+into what a person granted. A secret can be told only once, so a client with one is never shared.
+"""
+
+import hashlib
+import hmac
+from typing import Any
 
 from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
-from tenantry.oauth import clients
+from tenantry.config import RegistrationPolicy
+from tenantry.oauth import bearer, clients
+from tenantry.oauth.errors import OAuthError
 from tenantry.server.asgi import Exchange
 from tenantry.server.json_answers import NEVER_STORED, Handler, answering_errors, json_answer
 from tenantry.server.services import Services
 from tenantry.server.throttle import Throttle
 
 PURGE_EVERY_S = 600
+WINDOW_S = 60
+FULL_RETRY_S = 600
 
 
 class Registration:
-    """The registration endpoint."""
+    """The registration endpoint, where the policy has one."""
 
     def __init__(self, services: Services) -> None:
         self._config = services.config
@@ -21,36 +34,87 @@ class Registration:
         self._audit = services.audit
         self._clock = services.clock
         self._fresh = services.fresh
-        self._registrations = Throttle(
-            limit=services.config.limits.registrations_per_minute, window_s=60, clock=services.clock
-        )
+        limits = services.config.limits
+        self._by_network = Throttle(limit=limits.registrations_per_minute, window_s=WINDOW_S, clock=services.clock)
+        self._in_all = Throttle(limit=limits.registrations_per_minute_in_all, window_s=WINDOW_S, clock=services.clock)
         self._purge_due = 0.0
 
     def routes(self) -> dict[str, dict[str, Handler]]:
-        """Path -> method -> handler."""
+        """Path -> method -> handler; nothing where registration is closed."""
+        if self._config.clients.registration is RegistrationPolicy.CLOSED:
+            return {}
         return {"/register": {"POST": answering_errors(self.register)}}
 
     async def register(self, exchange: Exchange) -> web.Response:
         """Register a client (RFC 7591 section 3)."""
-        peer = exchange.request.peer
-        wait_s = self._registrations.wait_s(peer)
-        if wait_s:
-            message = "too many registrations from this address, try again later"
-            raise web.HttpError(429, message, headers={"retry-after": str(int(wait_s) + 1)})
-        self._registrations.count(peer)
+        network = web.network(exchange.request.peer)
+        self._count(network)
+        self._admit(exchange.request)
         web.require_content_type(exchange.request, "application/json")
         body = await exchange.read_body(limit=clients.MAX_BODY)
-        registered = clients.register(body, known_scopes=self._config.scopes)
+        metadata = clients.register(body, known_scopes=self._config.scopes)
         now = self._clock()
-        client_id = self._fresh()
         await self._purge(now)
-        await self._store.clients.add(client_id, registered, now=now)
-        entry = record.encode(Kind.CLIENT_REGISTERED, time_us=int(now * 1_000_000), client=client_id, peer=peer)
-        await self._audit.append(entry)
-        answer = {"client_id": client_id, "client_id_issued_at": int(now), **registered}
+        registered = await self._store.clients.register(
+            self._fresh(),
+            metadata,
+            network=network,
+            fingerprint=clients.fingerprint(metadata, network=network) if _is_public(metadata) else None,
+            now=now,
+            unused_s=self._config.lifetimes.unused_client_s,
+            family_s=self._config.lifetimes.refresh_absolute_s,
+            keep=self._config.limits.stored_clients,
+        )
+        if registered is None:
+            raise web.HttpError(503, "no more clients can be kept", headers={"retry-after": str(FULL_RETRY_S)})
+        if registered.anew:
+            await self._audit.append(
+                record.encode(
+                    Kind.CLIENT_REGISTERED,
+                    time_us=int(now * 1_000_000),
+                    client=registered.client_id,
+                    peer=exchange.request.peer,
+                )
+            )
+        answer = {"client_id": registered.client_id, "client_id_issued_at": int(registered.issued_at), **metadata}
         return json_answer(201, answer, NEVER_STORED)
+
+    def _count(self, network: str) -> None:
+        for throttle, key in ((self._by_network, network), (self._in_all, None)):
+            wait_s = throttle.wait_s(key)
+            if wait_s:
+                message = "too many registrations, try again later"
+                raise web.HttpError(429, message, headers={"retry-after": str(int(wait_s) + 1)})
+            throttle.count(key)
+
+    def _admit(self, request: web.Request) -> None:
+        """Raise `web.HttpError` 401 without a good initial access token, where one is asked for (RFC 7591 3)."""
+        if self._config.clients.registration is not RegistrationPolicy.INITIAL_ACCESS_TOKEN:
+            return
+        error = {}
+        try:
+            digest = hashlib.sha256(bearer.read(request).encode()).hexdigest()
+            if any(hmac.compare_digest(digest, known) for known in self._config.clients.initial_access_tokens):
+                return
+            error = {"error": "invalid_token"}
+        except bearer.NoToken:
+            pass
+        except OAuthError as refused:
+            if refused.error != "invalid_token":
+                raise
+            error = {"error": refused.error}
+        challenge = web.bearer_challenge(realm="registration", **error)
+        message = "registration needs an initial access token"
+        raise web.HttpError(401, message, headers={"www-authenticate": challenge})
 
     async def _purge(self, now: float) -> None:
         if now >= self._purge_due:
             self._purge_due = now + PURGE_EVERY_S
-            await self._store.purge(now=now, family_s=self._config.lifetimes.refresh_absolute_s)
+            lifetimes = self._config.lifetimes
+            await self._store.purge(
+                now=now, family_s=lifetimes.refresh_absolute_s, idle_client_s=lifetimes.idle_client_s
+            )
+
+
+def _is_public(metadata: dict[str, Any]) -> bool:
+    return "none" in metadata["token_endpoint_auth_method"]

@@ -317,7 +317,7 @@ def reread(settings: Settings) -> World:
     if settings.read_again is None:
         raise ConfigError(settings.source, ["it can't be read again"])
     config = settings.read_again()
-    fixed = ("mode", "public_url", "scopes", "lifetimes", "limits", "tool_modules")
+    fixed = ("mode", "public_url", "scopes", "lifetimes", "limits", "clients", "tool_modules")
     changed = [name for name in fixed if getattr(config, name) != getattr(settings.config, name)]
     if changed:
         raise ConfigError(settings.source, [f"{name}: a change of this needs a restart" for name in changed])

@@ -44,9 +44,13 @@ class Store:
         """Close the file; nothing may be under way."""
         self._database.close()
 
-    async def purge(self, *, now: float, family_s: float) -> None:
-        """Drop what can't be used any more; `family_s` is the absolute lifetime of a family in seconds."""
+    async def purge(self, *, now: float, family_s: float, idle_client_s: float) -> None:
+        """Drop what can't be used any more.
+
+        `family_s` is the absolute lifetime of a family, `idle_client_s` how long a client is kept that nobody
+        uses, both in seconds.
+        """
         await self.login_sessions.purge(now=now)
         await self.grants.purge(now=now, family_s=family_s)
         await self.consents.purge(before=now - family_s)
-        await self.clients.purge(now=now, family_s=family_s)
+        await self.clients.purge(now=now, family_s=family_s, idle_s=idle_client_s)

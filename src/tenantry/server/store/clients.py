@@ -1,14 +1,42 @@
-"""Registered OAuth clients."""
+"""Registered OAuth clients.
+
+A registration that nobody consented to yet is unused: it has `unused_until`, the network it came from, and the
+fingerprint by which an identical one is recognised. All three go with the first consent.
+"""
 
 import json
 import sqlite3
+from dataclasses import dataclass
 from typing import Any
 
 from tenantry.oauth.clients import Client, client_of
 from tenantry.server.store.database import Database
 
-# A registration that nobody ever consented to.
-UNUSED_CLIENT_S = 7 * 86_400
+# Binds :families_since; a family that is older can't be refreshed any more.
+_IN_USE = (
+    "EXISTS (SELECT 1 FROM refresh_family WHERE refresh_family.client_id = client.client_id"
+    " AND revoked_at IS NULL AND created_at > :families_since)"
+)
+# The oldest of whoever sent the most, so that a flood pushes out its own and nobody else's.
+_DROP_UNUSED = (
+    "DELETE FROM client WHERE client_id = (SELECT client_id FROM client WHERE unused_until IS NOT NULL"
+    " ORDER BY count(*) OVER (PARTITION BY network) DESC, unused_until LIMIT 1)"
+)
+_DROP_QUIETEST = (
+    "DELETE FROM client WHERE client_id = (SELECT client_id FROM client WHERE used_at IS NOT NULL"  # noqa: S608
+    f" AND NOT {_IN_USE} ORDER BY used_at LIMIT 1)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """What a registration led to."""
+
+    client_id: str
+    issued_at: float
+    """Seconds since the epoch."""
+    anew: bool
+    """Whether the id was made for this request."""
 
 
 class Clients:
@@ -17,13 +45,53 @@ class Clients:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def register(
+        self,
+        client_id: str,
+        metadata: dict[str, Any],
+        *,
+        network: str,
+        fingerprint: str | None,
+        now: float,
+        unused_s: float,
+        family_s: float,
+        keep: int,
+    ) -> Registered | None:
+        """Keep a registration for `unused_s` seconds, or prolong the unused one of that fingerprint.
+
+        Without a fingerprint nothing is prolonged. At most `keep` clients are stored: an unused one gives way, else
+        the one that was quiet longest and has no refresh family alive (`family_s` is how long one may live). None
+        where neither is left to go.
+        """
+
+        def work(connection: sqlite3.Connection) -> Registered | None:
+            connection.execute("DELETE FROM client WHERE unused_until <= ?", (now,))
+            known = connection.execute(
+                "UPDATE client SET unused_until = ? WHERE fingerprint = ? AND unused_until IS NOT NULL"
+                " RETURNING client_id, registered_at",
+                (now + unused_s, fingerprint),
+            ).fetchone()
+            if known is not None:
+                return Registered(client_id=known[0], issued_at=known[1], anew=False)
+            if not _has_room(connection, keep=keep, families_since=now - family_s):
+                return None
+            connection.execute(
+                "INSERT INTO client (client_id, metadata, registered_at, unused_until, network, fingerprint)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (client_id, json.dumps(metadata), now, now + unused_s, network, fingerprint),
+            )
+            return Registered(client_id=client_id, issued_at=now, anew=True)
+
+        return await self._database.transaction(work)
+
     async def add(self, client_id: str, metadata: dict[str, Any], *, now: float) -> None:
-        """Keep a registered client."""
+        """Keep a client that is in use, or what is said of it by now."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "INSERT INTO client (client_id, metadata, registered_at) VALUES (?, ?, ?)",
-                (client_id, json.dumps(metadata), now),
+                "INSERT INTO client (client_id, metadata, registered_at, used_at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (client_id) DO UPDATE SET metadata = excluded.metadata, used_at = excluded.used_at",
+                (client_id, json.dumps(metadata), now, now),
             )
 
         await self._database.transaction(work)
@@ -38,18 +106,25 @@ class Clients:
 
         return await self._database.read(work)
 
-    async def purge(self, *, now: float, family_s: float) -> None:
-        """Drop registrations without use; `family_s` is the absolute lifetime of a refresh family in seconds.
+    async def purge(self, *, now: float, family_s: float, idle_s: float) -> None:
+        """Drop registrations that were never used in their time, and clients without use for `idle_s` seconds.
 
-        A client that somebody consented to is kept for as long as a family may live, because clients keep their
-        id and take its loss for a failure of the server.
+        A client with a refresh family that is alive stays, because clients keep their id and take its loss for a
+        failure of the server; `family_s` is how long a family may live.
         """
 
         def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM client WHERE unused_until <= ?", (now,))
             connection.execute(
-                "DELETE FROM client WHERE coalesce(used_at + ?, registered_at + ?) <= ? AND NOT EXISTS"
-                " (SELECT 1 FROM refresh_family WHERE refresh_family.client_id = client.client_id)",
-                (family_s, UNUSED_CLIENT_S, now),
+                f"DELETE FROM client WHERE used_at <= :idle_since AND NOT {_IN_USE}",  # noqa: S608
+                {"idle_since": now - idle_s, "families_since": now - family_s},
             )
 
         await self._database.transaction(work)
+
+
+def _has_room(connection: sqlite3.Connection, *, keep: int, families_since: float) -> bool:
+    (stored,) = connection.execute("SELECT count(*) FROM client").fetchone()
+    return stored < keep or any(
+        connection.execute(drop, {"families_since": families_since}).rowcount for drop in (_DROP_UNUSED, _DROP_QUIETEST)
+    )

@@ -27,7 +27,11 @@ class Grants:
                     *(" ".join(grant.scopes), grant.tenant, grant.subject, grant.family_id, grant.expires_at),
                 ),
             )
-            connection.execute("UPDATE client SET used_at = ? WHERE client_id = ?", (now, grant.client_id))
+            connection.execute(
+                "UPDATE client SET used_at = ?, unused_until = NULL, network = NULL, fingerprint = NULL"
+                " WHERE client_id = ?",
+                (now, grant.client_id),
+            )
             return inserted.rowcount == 1
 
         return await self._database.transaction(work)

@@ -104,4 +104,12 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (tenant, subject, client_id, redirect_uri)
     ) STRICT;
     """,
+    """
+    ALTER TABLE client ADD COLUMN unused_until REAL;
+    ALTER TABLE client ADD COLUMN network TEXT;
+    ALTER TABLE client ADD COLUMN fingerprint TEXT;
+    UPDATE client SET unused_until = registered_at + 604800 WHERE used_at IS NULL;
+    CREATE UNIQUE INDEX client_shared ON client (fingerprint) WHERE unused_until IS NOT NULL;
+    CREATE INDEX client_unused ON client (unused_until) WHERE unused_until IS NOT NULL;
+    """,
 )
