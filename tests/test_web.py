@@ -134,3 +134,16 @@ def test_a_header_that_may_be_listed_is_joined():
 )
 def test_a_network_is_what_one_subscriber_holds(peer, expected):
     assert web.network(peer) == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"),
+    [
+        ("192.0.2.77", "192.0.2.0/24"),
+        ("::ffff:192.0.2.77", "192.0.2.0/24"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("", ""),
+    ],
+)
+def test_neighbours_in_ipv4_can_be_taken_together(peer: str, expected: str):
+    assert web.network(peer, ipv4_bits=24) == expected

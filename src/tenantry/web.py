@@ -8,7 +8,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import parse_qsl, urlsplit
 
 # Fields that RFC 9110 section 5.3 lets a sender combine are left alone; a second one of these is an attack or
@@ -205,20 +205,20 @@ class Sites:
             raise HttpError(403, "requests from that Origin are refused")
 
 
-def network(peer: str) -> str:
+def network(peer: str, *, ipv4_bits: int = 32) -> str:
     """The part of an address that one subscriber holds: all of IPv4, 64 bits of IPv6; anything else as it is.
 
-    An IPv4 address in IPv6's clothes counts as the IPv4 address.
+    An IPv4 address in IPv6's clothes counts as the IPv4 address; `ipv4_bits` takes more neighbours together.
     """
     try:
         address = ip_address(peer)
     except ValueError:
         return peer
-    if isinstance(address, IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ip_network((address, 64), strict=False))
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ip_network((address, 64), strict=False))
+        address = address.ipv4_mapped
+    return str(ip_network((address, ipv4_bits), strict=False)).removesuffix("/32")
 
 
 def quoted(text: str) -> str:

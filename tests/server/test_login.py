@@ -10,6 +10,7 @@ import trio
 from tenantry import web
 from tests.oauth.flow import (
     PASSWORD,
+    PEER,
     REDIRECT,
     Browser,
     World,
@@ -195,15 +196,19 @@ async def test_the_right_password_leads_back_by_303_with_a_new_login_session(wor
 
 
 async def test_cookies_are_bound_to_host_and_https(tmp_path: Path):
-    for secure, prefix in ((False, "tenantry_login="), (True, "__Host-tenantry_login=")):
+    for secure, prefix in ((False, ""), (True, "__Host-")):
         issuer = "https://mcp.example.com" if secure else "http://localhost:3000"
         world = World(tmp_path / f"{secure}.db", config(public_url=issuer))
         url = authorization_url(await world.register(), resource=f"{issuer}/mcp")
-        (cookie,) = (await Browser(world).log_in(url)).cookies
-        assert cookie.startswith(prefix)
-        assert "; Path=/; HttpOnly; SameSite=Lax" in cookie
-        assert cookie.endswith("; Secure") is secure
-        assert "domain" not in cookie.lower()
+        browser = Browser(world)
+        cookies = [*(await browser.get(url)).cookies, *(await browser.log_in(url)).cookies]
+        assert [cookie.partition("=")[0] for cookie in cookies] == [
+            f"{prefix}tenantry_{name}" for name in ("browser", "login", "known")
+        ]
+        for cookie in cookies:
+            assert "; Path=/; HttpOnly; SameSite=Lax" in cookie
+            assert cookie.endswith("; Secure") is secure
+            assert "domain" not in cookie.lower()
         world.store.close()
 
 
@@ -242,6 +247,8 @@ async def test_another_account_can_be_chosen(world: World):
     switch = forms_of(page)[1]
     answer = await browser.post(switch.action, switch.fields)
     assert answer.status == 303
+    assert world.audit.rows[-1]["kind"] == "logout"
+    assert world.audit.rows[-1]["subject"] == "alice"
     browser.cookies["tenantry_login"] = old
     page = await browser.get(answer.headers["location"])
     assert b'name="password"' in page.body, "the login session lives on"
@@ -250,16 +257,83 @@ async def test_another_account_can_be_chosen(world: World):
 # --- guessing ---
 
 
-async def test_failures_slow_one_name_down_and_nobody_else_at_that_address(world: World):
+ELSEWHERE = "198.51.100.9"
+
+
+async def guesses(world: World, url: str, count: int, *, user: str = "alice", peer: str = PEER) -> list[int]:
+    """The statuses of so many wrong passwords, each from a browser without a past."""
+    return [(await Browser(world, peer=peer).log_in(url, user=user, password="wrong")).status for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("peer", "neighbour"),
+    [(PEER, "192.0.2.200"), (f"::ffff:{PEER}", PEER), ("2001:db8:0:1::1", "2001:db8:0:1:ffff::9")],
+)
+async def test_failures_slow_one_name_down_and_nobody_else_at_that_network(world: World, peer: str, neighbour: str):
     url = authorization_url(await world.register())
-    for _ in range(world.config.limits.failed_logins):
-        assert (await Browser(world).log_in(url, password="wrong")).status == 403
-    refused = await Browser(world).log_in(url)
+    assert await guesses(world, url, world.config.limits.failed_logins, peer=peer) == [403] * 5
+    refused = await Browser(world, peer=neighbour).log_in(url)
     assert (refused.status, refused.headers["retry-after"]) == (429, "61")
-    assert (await Browser(world).log_in(url, user="bob")).status == 303
-    assert (await Browser(world, peer="192.0.2.9").log_in(url)).status == 303
+    assert (await Browser(world, peer=peer).log_in(url, user="bob")).status == 303
+    assert (await Browser(world, peer=ELSEWHERE).log_in(url)).status == 303
     world.now += world.config.limits.failed_logins_window_s
-    assert (await Browser(world).log_in(url)).status == 303
+    assert (await Browser(world, peer=peer).log_in(url)).status == 303
+
+
+async def test_one_name_is_slowed_down_over_all_networks(world: World):
+    url = authorization_url(await world.register())
+    for number in range(4):
+        assert await guesses(world, url, 5, peer=f"198.51.{number}.1") == [403] * 5
+    assert await guesses(world, url, 1, peer="198.51.99.1") == [429]
+    assert await guesses(world, url, 1, user="bob", peer="198.51.99.1") == [403]
+
+
+async def test_a_browser_that_the_person_logged_in_with_before_is_not_locked_out(world: World):
+    url = authorization_url(await world.register())
+    browser = Browser(world)
+    await browser.log_in(url)
+    again = authorization_url(await world.register(), prompt="login")
+    assert await guesses(world, url, 6) == [403] * 5 + [429]
+    assert (await browser.log_in(again, password="wrong")).status == 403
+    assert (await browser.log_in(again)).status == 303
+    # It may fail no more often than others.
+    statuses = [(await browser.log_in(again, password="wrong")).status for _ in range(6)]
+    assert statuses == [403] * 5 + [429]
+
+
+async def test_who_floods_a_network_does_not_lock_out_the_browsers_known_there(tmp_path: Path):
+    world = World(tmp_path / "state.db", config(limits={"failed_logins": 1}))
+    url = authorization_url(await world.register())
+    browser = Browser(world)
+    await browser.log_in(url)
+    for number in range(10):
+        await guesses(world, url, 1, user=f"user{number}")
+    assert await guesses(world, url, 1, user="bob") == [429]
+    assert (await browser.log_in(authorization_url(await world.register(), prompt="login"))).status == 303
+    world.store.close()
+
+
+@pytest.mark.parametrize("forged", ["x" * 43, "name" + "x" * 43, "name", "x" * 500])
+async def test_a_forged_or_foreign_known_browser_is_a_stranger(world: World, forged: str):
+    url = authorization_url(await world.register())
+    bobs = Browser(world)
+    await bobs.log_in(url, user="bob")
+    await guesses(world, url, 5)
+    for cookie in (forged, bobs.cookies["tenantry_known"]):
+        stranger = Browser(world)
+        stranger.cookies["tenantry_known"] = cookie
+        assert (await stranger.log_in(url)).status == 429
+
+
+async def test_refusals_are_recorded_once_a_window_and_name_nobody_unknown(world: World):
+    url = authorization_url(await world.register())
+    await guesses(world, url, 50)
+    await guesses(world, url, 8, user="hunter2-typed-in-the-wrong-field", peer=ELSEWHERE)
+    throttled = [row for row in world.audit.rows if row["kind"] == "login_throttled"]
+    assert [(row.get("subject"), row["peer"]) for row in throttled] == [("alice", PEER), (None, ELSEWHERE)]
+    world.now += world.config.limits.failed_logins_window_s
+    await guesses(world, url, 6)
+    assert world.audit.kinds().count("login_throttled") == 3
 
 
 async def test_failures_at_once_count_like_failures_in_a_row(world: World):

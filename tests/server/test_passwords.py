@@ -34,9 +34,9 @@ async def test_nobody_costs_as_much_as_somebody(monkeypatch: pytest.MonkeyPatch)
         return verify(self, hashed, password)
 
     monkeypatch.setattr(argon2.PasswordHasher, "verify", watched)
-    assert not await Passwords(CHEAP).verify("right", None)
+    assert not await Passwords().verify("right", None, decoy=CHEAP)
     assert not await Passwords().verify("right", None)
-    assert verified == [CHEAP, passwords._NOBODY]
+    assert verified == [CHEAP, passwords.NOBODY]
 
 
 async def test_the_length_of_a_password_is_bounded():
@@ -48,6 +48,7 @@ async def test_the_length_of_a_password_is_bounded():
 
 async def test_too_many_waiting_are_turned_away(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(passwords, "WAITING_MAX", 3)
+    monkeypatch.setattr(passwords, "AT_ONCE", 2)
     verifier = Passwords()
     outcomes: list[str] = []
 
@@ -61,3 +62,20 @@ async def test_too_many_waiting_are_turned_away(monkeypatch: pytest.MonkeyPatch)
         for _ in range(8):
             nursery.start_soon(verify)
     assert sorted(outcomes) == ["False"] * 5 + ["busy"] * 3
+
+
+async def test_a_password_that_is_too_long_costs_nothing(monkeypatch: pytest.MonkeyPatch):
+    def hashed(*_arguments: object) -> bool:
+        raise AssertionError("it must be refused before it is hashed")
+
+    monkeypatch.setattr(passwords, "_matches", hashed)
+    monkeypatch.setattr(passwords, "WAITING_MAX", 0)
+    assert not await Passwords().verify("x" * 1025, CHEAP)
+    assert not await Passwords().verify("x" * 1_000_000, None)
+
+
+def test_what_is_verified_for_nobody_costs_what_a_new_hash_costs():
+    def cost(hashed: str) -> argon2.Parameters:
+        return argon2.extract_parameters(hashed)
+
+    assert cost(passwords.NOBODY) == cost(hash_password("any"))

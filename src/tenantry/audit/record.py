@@ -27,6 +27,8 @@ class Kind(Enum):
     TASK_CREATED = "task_created"
     LOGIN = "login"
     LOGIN_FAILED = "login_failed"
+    LOGIN_THROTTLED = "login_throttled"
+    LOGOUT = "logout"
     CLIENT_REGISTERED = "client_registered"
     CONSENT_GRANTED = "consent_granted"
     CONSENT_DENIED = "consent_denied"

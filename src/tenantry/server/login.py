@@ -45,7 +45,7 @@ class Login:
         self._seals = Seals(keys=services.keys, clock=services.clock)
         self._pages = Pages(site=redirects.host(services.config.issuer), fresh=services.fresh)
         self._browser_cookie = Cookie("tenantry_browser", services.config)
-        self._sessions = LoginSessions(services)
+        self._sessions = LoginSessions(services, seals=self._seals)
         self._consent = Consent(services, pages=self._pages, seals=self._seals)
 
     def routes(self) -> dict[str, dict[str, Handler]]:
@@ -148,12 +148,12 @@ class Login:
             raise web.HttpError(403, "this page was opened in another browser, or cookies are turned off")
         user = form.get("username", "")
         try:
-            cookie = await self._sessions.begin(request, user=user, password=form.get("password", ""))
+            cookies = await self._sessions.begin(request, user=user, password=form.get("password", ""))
         except LoginRefused as refused:
             return self._login_form(
                 sealed, redirect_uri=state["redirect_uri"], browser=browser, user=user, refused=refused
             )
-        return see_other(state["next"], cookies=(cookie,))
+        return see_other(state["next"], cookies=cookies)
 
     async def log_out(self, exchange: Exchange) -> web.Response:
         """End the login session and begin the authorization request again."""
@@ -162,7 +162,7 @@ class Login:
         state = self._seals.unseal("logout", form.get("sealed", ""), lifetime_s=PAGE_S)
         if session is None or state["session"] != session.digest:
             return see_other(state["next"])
-        return see_other(state["next"], cookies=(await self._sessions.end(session),))
+        return see_other(state["next"], cookies=(await self._sessions.end(exchange.request, session),))
 
     async def consent(self, exchange: Exchange) -> web.Response:
         """Take the person's decision."""

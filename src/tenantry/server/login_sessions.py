@@ -4,19 +4,19 @@ A login session is a row by the digest of its cookie. A password is verified onl
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
 from tenantry.oauth import token
-from tenantry.server.browser import Cookie
-from tenantry.server.passwords import Busy, Passwords
+from tenantry.server.browser import Cookie, Seals
+from tenantry.server.login_throttle import Attempt, KnownBrowsers, LoginThrottle
+from tenantry.server.passwords import NOBODY, Busy, Passwords
 from tenantry.server.services import Services
 from tenantry.server.throttle import Throttle
 
 MAX_USER_NAME = 64
-# A peer may be a whole office behind one address, so it gets a multiple of what one name gets.
-PEER_FACTOR = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +41,19 @@ class LoginRefused(Exception):
 class LoginSessions:
     """Who is logged in, by which browser."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, seals: Seals) -> None:
         self._config = services.config
         self._directory = services.directory
         self._store = services.store
         self._audit = services.audit
         self._clock = services.clock
         self._fresh = services.fresh
-        config, clock = services.config, services.clock
-        self._passwords = Passwords(next((user.password_hash for user in config.users.values()), None))
-        self._cookie = Cookie("tenantry_login", config)
-        limit, window_s = config.limits.failed_logins, config.limits.failed_logins_window_s
-        self._by_name = Throttle(limit=limit, window_s=window_s, clock=clock)
-        self._by_peer = Throttle(limit=limit * PEER_FACTOR, window_s=window_s, clock=clock)
+        self._seals = seals
+        self._passwords = Passwords()
+        self._cookie = Cookie("tenantry_login", services.config)
+        self._known_browsers = KnownBrowsers(services.config, seals=seals, fresh=services.fresh)
+        self._throttle = LoginThrottle(services.config, services.clock)
+        self._told = Throttle(limit=1, window_s=services.config.limits.failed_logins_window_s, clock=services.clock)
 
     async def find(self, request: web.Request) -> Session | None:
         """The login session of the browser that sent `request`, or None."""
@@ -71,41 +71,58 @@ class LoginSessions:
             return None
         return Session(digest=digest, tenant=tenant, subject=subject)
 
-    async def begin(self, request: web.Request, *, user: str, password: str) -> str:
-        """Verify the pair, begin a login session and give its `Set-Cookie` value.
+    async def begin(self, request: web.Request, *, user: str, password: str) -> tuple[str, str]:
+        """Verify the pair, begin a login session and give its `Set-Cookie` values.
 
         Raises `LoginRefused`, and `web.HttpError` 503 where too many passwords wait.
         """
         user = user[:MAX_USER_NAME]
-        counted = ((self._by_name, (user, request.peer)), (self._by_peer, request.peer))
-        wait_s = max(throttle.wait_s(key) for throttle, key in counted)
-        if wait_s:
-            seconds = int(wait_s) + 1
+        section = self._config.users.get(user)
+        decoy = self._decoy(user)
+        known = self._known_browsers.read(request, user, decoy if section is None else section.password_hash)
+        attempt = self._throttle.attempt(user, request.peer, known)
+        # Somebody may have typed a password where the name belongs: only names that exist are recorded.
+        named = None if section is None else user
+        if attempt.wait_s:
+            await self._record_throttled(request, attempt, named)
+            seconds = int(attempt.wait_s) + 1
             problem = f"Too many failed attempts. Try again in {seconds} seconds."
             raise LoginRefused(problem, status=429, wait_s=seconds)
-        for throttle, key in counted:
-            throttle.count(key)
-        if not await self._verified(user, password):
-            # Somebody may have typed a password where the name belongs: only names that exist are recorded.
-            await self._record(Kind.LOGIN_FAILED, request, subject=user if user in self._config.users else None)
+        attempt.count()
+        right = await self._verified(password, None if section is None else section.password_hash, decoy)
+        if section is None or not right:
+            await self._record(Kind.LOGIN_FAILED, request, subject=named)
             raise LoginRefused("User name or password is wrong.", status=403)
-        for throttle, key in counted:
-            throttle.forgive(key)
-        return await self._begin(request, user)
+        attempt.forgive()
+        session = await self._begin(request, user, section.tenant)
+        return session, self._known_browsers.remember(user, section.password_hash)
 
-    async def _verified(self, user: str, password: str) -> bool:
-        section = self._config.users.get(user)
+    def _decoy(self, user: str) -> str:
+        """The hash to verify where there is no such user: for one name always the same, and like the others' hashes."""
+        users = self._config.users
+        if not users:
+            return NOBODY
+        place = int(token.digest(self._seals.sign("decoy", user)), 16) % len(users)
+        return next(islice(users.values(), place, None)).password_hash
+
+    async def _verified(self, password: str, password_hash: str | None, decoy: str) -> bool:
         try:
-            return await self._passwords.verify(password, None if section is None else section.password_hash)
+            return await self._passwords.verify(password, password_hash, decoy=decoy)
         except Busy:
-            message = "too many people are logging in, try again"
+            message = "too many people are logging in"
             raise web.HttpError(503, message, headers={"retry-after": "5"}) from None
 
-    async def _begin(self, request: web.Request, user: str) -> str:
+    async def _record_throttled(self, request: web.Request, attempt: Attempt, named: str | None) -> None:
+        # One record a window: whoever is refused here goes on knocking.
+        key = (named, attempt.network)
+        if not self._told.wait_s(key):
+            self._told.count(key)
+            await self._record(Kind.LOGIN_THROTTLED, request, subject=named)
+
+    async def _begin(self, request: web.Request, user: str, tenant: str) -> str:
         # A new secret at each login: one that was planted before is worth nothing afterwards.
         cookie = self._fresh()
         before = self._cookie.read(request)
-        tenant = self._config.users[user].tenant
         lifetime_s = self._config.lifetimes.login_session_s
         await self._store.login_sessions.add(
             token.digest(cookie),
@@ -117,9 +134,10 @@ class LoginSessions:
         await self._record(Kind.LOGIN, request, tenant=tenant, subject=user)
         return self._cookie.set(cookie, max_age_s=lifetime_s)
 
-    async def end(self, session: Session) -> str:
+    async def end(self, request: web.Request, session: Session) -> str:
         """Forget the login session and give the `Set-Cookie` value that makes the browser forget it too."""
         await self._store.login_sessions.end(session.digest)
+        await self._record(Kind.LOGOUT, request, tenant=session.tenant, subject=session.subject)
         return self._cookie.set("", max_age_s=0)
 
     async def _record(self, kind: Kind, request: web.Request, **fields: str | None) -> None:

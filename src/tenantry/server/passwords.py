@@ -1,15 +1,20 @@
 """Passwords: argon2id in threads, a bounded number at once, the same cost for everybody."""
 
+import os
+
 import argon2
 import trio
 
-# One verify takes some 64 MiB and 100 ms of a core.
-AT_ONCE = 2
+# One verify takes some 64 MiB and 100 ms of a core. Half of the cores stay free for everybody else's calls.
+AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
 WAITING_MAX = 64
 MAX_BYTES = 1024
 
-# Stands in where nobody is configured. Its password was random and is not known.
-_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$VfeRrMXlWm5Xu54OMlobKw$jXTRSLn6ggamoAGm5kwYSJfMVNKB3mJzQAbcLesgWUc"
+# Stands in where there is nobody at all. Its password was random and is not known.
+NOBODY = "$argon2id$v=19$m=65536,t=3,p=1$l70j9kOlG9a//kyWv7ea+w$LZGsZJw+PXksgikNESpZTe4UMrmAYptGgEVrDp+Trn4"
+
+# The library's own cost (RFC 9106 section 4, second choice) in one lane: lanes are threads, which AT_ONCE bounds.
+_HASHER = argon2.PasswordHasher(parallelism=1)
 
 
 class Busy(Exception):
@@ -17,38 +22,34 @@ class Busy(Exception):
 
 
 class Passwords:
-    """Verifies passwords against argon2id hashes.
+    """Verifies passwords against argon2id hashes."""
 
-    `decoy` is verified where the user is unknown, so that the time tells nothing: a hash with the parameters of
-    the real ones, best one of them.
-    """
-
-    def __init__(self, decoy: str | None = None) -> None:
-        self._decoy = decoy or _NOBODY
-        self._hasher = argon2.PasswordHasher()
+    def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(AT_ONCE)
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Tell whether the password is right; `None` stands for a user who is not there and costs as much.
+    async def verify(self, password: str, password_hash: str | None, *, decoy: str = NOBODY) -> bool:
+        """Tell whether the password is right; `None` stands for a user who is not there.
 
-        Raises `Busy` where too many wait already.
+        `decoy` is verified then, so that the time tells nothing: a hash with the parameters of the real ones. Raises
+        `Busy` where too many wait already.
         """
-        if self._limiter.statistics().tasks_waiting >= WAITING_MAX:
-            raise Busy
         if len(password.encode("utf-8", "replace")) > MAX_BYTES:
             return False
-        return await trio.to_thread.run_sync(self._check, password, password_hash, limiter=self._limiter)
+        if self._limiter.statistics().tasks_waiting >= WAITING_MAX:
+            raise Busy
+        matches = await trio.to_thread.run_sync(_matches, password, password_hash or decoy, limiter=self._limiter)
+        return matches and password_hash is not None
 
-    def _check(self, password: str, password_hash: str | None) -> bool:
-        try:
-            self._hasher.verify(password_hash or self._decoy, password)
-        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-            return False
-        return password_hash is not None
+
+def _matches(password: str, password_hash: str) -> bool:
+    try:
+        return _HASHER.verify(password_hash, password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        return False
 
 
 def hash_password(password: str) -> str:
     """The argon2id hash to put into the configuration. Blocking; raises ValueError for one over 1 KiB."""
     if len(password.encode("utf-8")) > MAX_BYTES:
         raise ValueError(f"a password has at most {MAX_BYTES} bytes")
-    return argon2.PasswordHasher().hash(password)
+    return _HASHER.hash(password)
