@@ -39,6 +39,11 @@ class Directory:
     tenants: Mapping[str, Tenant]
     users: Mapping[str, User]
 
+    def knows(self, tenant: str, subject: str) -> bool:
+        """Tell whether there is such a person in that tenant."""
+        user = self.users.get(subject)
+        return user is not None and user.tenant == tenant and tenant in self.tenants
+
     def grantable(self, tenant: str, subject: str) -> frozenset[str]:
         """The scopes that this person may have at most: none if they are gone or moved to another tenant."""
         user = self.users.get(subject)

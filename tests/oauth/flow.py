@@ -20,10 +20,10 @@ from tenantry.policy import Directory
 from tenantry.server.app import App
 from tenantry.server.asgi import Exchange
 from tenantry.server.authentication import Authentication
+from tenantry.server.feed import Feed
 from tenantry.server.keys import SigningKeys
 from tenantry.server.login import Login
 from tenantry.server.oauth_endpoints import OAuthEndpoints
-from tenantry.server.revocations import Revocations
 from tenantry.server.services import Services
 from tenantry.server.store import Store
 
@@ -85,9 +85,9 @@ class World:
         """Start, or start again over the same file."""
         self.store = Store.open(self.path)
         self.keys = SigningKeys.load(self.store, now=int(self.now))
-        self.revocations = Revocations.load(self.store, now=self.now)
+        self.feed = Feed(self.store.announcements)
         self.authentication = Authentication(
-            keys=self.keys, revocations=self.revocations, config=self.config, clock=lambda: self.now
+            keys=self.keys, feed=self.feed, directory=self.directory, config=self.config, clock=lambda: self.now
         )
         services = Services(
             config=self.config,
@@ -95,7 +95,7 @@ class World:
             store=self.store,
             audit=self.audit,
             keys=self.keys,
-            revocations=self.revocations,
+            feed=self.feed,
             clock=lambda: self.now,
             fresh=self.fresh,
         )

@@ -292,6 +292,7 @@ async def in_process(
         try:
             async with trio.open_nursery() as serving:
                 await serving.start(parts.tasks.run)
+                serving.start_soon(parts.feed.run)
                 yield InProcess(app, parts=parts, config=config, store=store, path=path, now=clock)
                 serving.cancel_scope.cancel()
         finally:

@@ -24,7 +24,7 @@ def minted(world: World, **changes) -> str:
         "issuer": world.config.issuer,
         "audience": world.config.resource,
         "subject": "alice",
-        "tenant": "tenant-a",
+        "tenant": "acme",
         "client_id": "client",
         "scopes": ("tools:call",),
         "token_id": "t",
@@ -65,10 +65,10 @@ def test_a_remembered_access_token_still_expires(world, monkeypatch):
     assert len(seen) == 2
 
 
-def test_a_remembered_access_token_is_refused_from_its_revocation_on(world):
+async def test_a_remembered_access_token_is_refused_from_its_revocation_on(world):
     token = minted(world)
     ask(world, token)
-    world.revocations.revoke("family", now=world.now)
+    await world.store.endings.family("family", now=world.now)
     with pytest.raises(web.HttpError):
         ask(world, token)
 
@@ -89,3 +89,11 @@ def test_memory_is_bounded(world, monkeypatch):
         ask(world, minted(world, token_id=f"t{number}"))
 
     assert len(world.authentication._verified) == 3
+
+
+@pytest.mark.parametrize("change", [{"subject": "nobody else"}, {"tenant": "globex"}])
+def test_who_is_not_in_the_directory_bears_no_access_token(world, change):
+    with pytest.raises(web.HttpError) as caught:
+        ask(world, minted(world, **change))
+
+    assert caught.value.status == 401

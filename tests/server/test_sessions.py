@@ -4,6 +4,7 @@ import pytest
 
 from tenantry.config import build
 from tenantry.identity import Principal
+from tenantry.server.feed import Feed
 from tenantry.server.sessions import Sessions, UnknownSession
 from tenantry.server.store import Store
 
@@ -27,7 +28,10 @@ class Surroundings:
 
     def open(self) -> None:
         self.store = Store.open(self.path)
-        self.sessions = Sessions(store=self.store, config=self.config, clock=lambda: self.now, fresh=self.fresh)
+        self.feed = Feed(self.store.announcements)
+        self.sessions = Sessions(
+            store=self.store, feed=self.feed, config=self.config, clock=lambda: self.now, fresh=self.fresh
+        )
 
     def fresh(self) -> str:
         self.count += 1
@@ -143,3 +147,52 @@ async def test_the_id_itself_is_kept_nowhere(place, tmp_path):
 
     assert all(session_id.encode() not in path.read_bytes() for path in tmp_path.iterdir())
     place.open()
+
+
+OTHER_FAMILY = dataclasses.replace(ALICE, family_id="g")
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("how", ["family", "consent", "subject", "client"])
+async def test_a_session_ends_with_what_it_was_granted_by(place, how, in_memory):
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
+    if not in_memory:
+        place.restart()
+    await {
+        "family": lambda: place.store.endings.family("f", now=1),
+        "consent": lambda: place.store.endings.consent("a", "alice", "c", now=1),
+        "subject": lambda: place.store.endings.subject("a", "alice", now=1),
+        "client": lambda: place.store.endings.client("c", now=1),
+    }[how]()
+    place.feed.look()
+
+    assert await is_known(place, session_id, OTHER_FAMILY) is False
+
+
+@pytest.mark.parametrize("how", ["family", "consent", "subject", "client"])
+async def test_a_session_outlives_what_it_has_nothing_to_do_with(place, how):
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
+    await {
+        "family": lambda: place.store.endings.family("g", now=1),
+        "consent": lambda: place.store.endings.consent("a", "alice", "d", now=1),
+        "subject": lambda: place.store.endings.subject("a", "bob", now=1),
+        "client": lambda: place.store.endings.client("d", now=1),
+    }[how]()
+    place.feed.look()
+    assert await is_known(place, session_id)
+    place.restart()
+    assert await is_known(place, session_id)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_session_belongs_to_the_family_that_used_it_last(place, restarted):
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
+    await place.sessions.find(session_id, OTHER_FAMILY)
+    if restarted:
+        place.restart()
+    await place.store.endings.family("f", now=1)
+    place.feed.look()
+    assert await is_known(place, session_id, OTHER_FAMILY)
+    await place.store.endings.family("g", now=1)
+    place.feed.look()
+    assert not await is_known(place, session_id, OTHER_FAMILY)

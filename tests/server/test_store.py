@@ -11,6 +11,7 @@ import trio
 
 from tenantry.oauth.token import CodeGrant
 from tenantry.server.store import Store
+from tenantry.server.store.announcements import Kind
 from tenantry.server.store.clients import Registered
 from tenantry.server.store.database import open_database
 
@@ -106,14 +107,15 @@ async def test_a_refresh_token_is_rotated_once(store: Store):
 
 async def test_a_revoked_family_rotates_nothing_and_is_known_after_a_restart(store: Store):
     await consented(store)
-    assert await store.grants.revoke_family("family", now=20)
-    assert not await store.grants.revoke_family("family", now=30)
+    assert await store.endings.family("family", now=20)
+    assert not await store.endings.family("family", now=30)
     assert not await store.grants.rotate_refresh_token("first", successor_digest="second", now=21)
     grant = await store.grants.find_refresh_token("first")
     assert grant is not None
     assert grant.family_revoked
-    assert store.grants.revoked_families(since=20) == [("family", 20)]
-    assert store.grants.revoked_families(since=21) == []
+    assert [(news.kind, news.body, news.at) for news in store.announcements.after(0)] == [
+        (Kind.FAMILY_REVOKED, {"families": ["family"]}, 20)
+    ]
 
 
 async def test_a_login_session_takes_the_place_of_the_one_before(store: Store):
@@ -213,7 +215,7 @@ async def test_idle_clients_go_unless_a_family_of_theirs_lives(store: Store):
     for name in ("idle", "refreshing", "revoked"):
         await register(store, name)
         await use(store, name, now=0, refresh=name != "idle")
-    await store.grants.revoke_family("family of revoked", now=1)
+    await store.endings.family("family of revoked", now=1)
     await store.purge(now=2 * DAY - 1, family_s=FAMILY_S, idle_client_s=2 * DAY)
     assert await store.clients.find("idle")
     await store.purge(now=2 * DAY, family_s=FAMILY_S, idle_client_s=2 * DAY)
@@ -241,3 +243,35 @@ def test_a_file_of_a_newer_tenantry_is_left_alone(tmp_path: Path):
     connection.close()
     with pytest.raises(RuntimeError, match="version 99"):
         Store.open(path)
+
+
+@pytest.mark.parametrize("how", ["consent", "subject", "client"])
+async def test_what_ends_takes_its_unredeemed_codes_families_and_remembered_consents(store: Store, how: str):
+    await consented(store)
+    await store.grants.add_code("unredeemed", replace(CODE, family_id="next"), consent_id="next", now=20)
+    remembered = {"tenant": "acme", "subject": "alice", "client_id": "client", "redirect_uri": "r"}
+    await store.consents.remember(**remembered, shown=["a"], granted=["a"], now=20)
+    await {
+        "consent": lambda: store.endings.consent("acme", "alice", "client", now=30),
+        "subject": lambda: store.endings.subject("acme", "alice", now=30),
+        "client": lambda: store.endings.client("client", now=30),
+    }[how]()
+    refresh = await store.grants.find_refresh_token("first")
+    assert refresh is not None
+    assert refresh.family_revoked
+    assert await store.grants.find_code("unredeemed") is None
+    assert await store.grants.find_code("code") is not None  # so that its replay is still one
+    assert await store.consents.find(**remembered, since=0) == frozenset()
+    assert store.announcements.after(0)[-1].body["families"] == ["family"]
+
+
+async def test_what_ends_leaves_everybody_elses(store: Store):
+    await consented(store)
+    await store.endings.consent("acme", "bob", "client", now=30)
+    await store.endings.consent("acme", "alice", "other", now=30)
+    await store.endings.subject("globex", "alice", now=30)
+    await store.endings.client("other", now=30)
+    refresh = await store.grants.find_refresh_token("first")
+    assert refresh is not None
+    assert not refresh.family_revoked
+    assert await store.endings.subjects() == {("acme", "alice")}

@@ -54,11 +54,11 @@ async def session(server: InProcess, token: str, revision: str = "2025-11-25") -
     return {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": revision}
 
 
-async def resume(server: InProcess, token: str, headers: dict[str, str], last: str, **how):
+async def resume(server: InProcess, token: str, headers: dict[str, str], last: str | None, **how):
     fields = {
         "authorization": f"Bearer {token}",
         "accept": "text/event-stream",
-        "last-event-id": last,
+        **({} if last is None else {"last-event-id": last}),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
     return await server.ask("GET", "/mcp", headers=fields, **how)

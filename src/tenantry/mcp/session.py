@@ -59,6 +59,8 @@ class Session:
     state: State
     last_seen: int
     """Seconds since the epoch."""
+    family: str
+    """The refresh family of the last access token that used it: with that family it ends."""
     capabilities: dict[str, Any] = field(default_factory=dict)
     """What the client declared in its handshake."""
     log_level: str | None = None

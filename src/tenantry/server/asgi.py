@@ -47,7 +47,7 @@ _log = structlog.get_logger()
 class Exchange:
     """One request under way: its head at once, its body when asked for."""
 
-    __slots__ = ("_body_due", "_gone", "_receive", "_send", "request")
+    __slots__ = ("_body_due", "_gone", "_receive", "_send", "request", "streaming")
 
     def __init__(self, request: web.Request, receive: Receive, send: Send) -> None:
         self.request = request
@@ -55,6 +55,8 @@ class Exchange:
         self._send = send
         self._gone = False
         self._body_due = _announces_body(request.headers)
+        self.streaming = False
+        """Whether an event stream has begun from inside of the handler and not ended."""
 
     @property
     def body_due(self) -> bool:
@@ -116,6 +118,7 @@ class Exchange:
         if self._body_due:
             raise RuntimeError("an event stream needs its request's body read")
         await self._send(_start(200, _STREAM_FIELDS))
+        self.streaming = True
 
     async def send_part(self, data: bytes) -> None:
         """Send whole SSE events; nothing happens where the client has left."""
@@ -123,6 +126,7 @@ class Exchange:
 
     async def end_stream(self) -> None:
         """Send the last chunk."""
+        self.streaming = False
         await self._send(_body(b""))
 
     async def drain(self) -> None:

@@ -11,6 +11,8 @@ from tenantry.config import Config
 from tenantry.identity import Principal
 from tenantry.oauth import access_token, bearer
 from tenantry.oauth.errors import OAuthError
+from tenantry.policy import Directory
+from tenantry.server.feed import Feed
 from tenantry.server.keys import SigningKeys
 from tenantry.server.revocations import Revocations
 
@@ -23,15 +25,23 @@ _log = structlog.get_logger()
 class Authentication:
     """Verifies access tokens, each once: what was verified is remembered by digest until it expires.
 
-    A revocation counts at once all the same, because the family is looked up on every request. `clock` gives
-    seconds since the epoch.
+    A revocation counts at once all the same, whichever process it came from: on every request the feed is heard
+    and the grant looked up. `clock` gives seconds since the epoch.
     """
 
     def __init__(
-        self, *, keys: SigningKeys, revocations: Revocations, config: Config, clock: Callable[[], float]
+        self,
+        *,
+        keys: SigningKeys,
+        feed: Feed,
+        directory: Callable[[], Directory],
+        config: Config,
+        clock: Callable[[], float],
     ) -> None:
         self._keys = keys
-        self._revocations = revocations
+        self._feed = feed
+        self._revocations = Revocations(feed)
+        self._directory = directory
         self._config = config
         self._clock = clock
         self._verified: OrderedDict[bytes, Principal] = OrderedDict()
@@ -44,16 +54,27 @@ class Authentication:
         """
         try:
             principal = self._verify(bearer.read(request))
-            if self._revocations.is_revoked(principal):
-                raise access_token.refusal("family revoked")
+            self._feed.look()
+            if not self.stands(principal):
+                raise access_token.refusal("the grant has ended")
         except bearer.NoToken:
             challenge = bearer.challenge(self._config)
             raise web.HttpError(401, "an access token is needed", headers={"www-authenticate": challenge}) from None
         except OAuthError as error:
-            _log.debug("an access token was refused", error=error.error, detail=error.detail)
-            challenge = bearer.challenge(self._config, error=error)
-            raise web.HttpError(error.status, error.description, headers={"www-authenticate": challenge}) from None
+            raise self.refused(error) from None
         return principal
+
+    def refused(self, error: OAuthError) -> web.HttpError:
+        """The answer to a request whose access token is refused."""
+        _log.debug("an access token was refused", error=error.error, detail=error.detail)
+        challenge = bearer.challenge(self._config, error=error)
+        return web.HttpError(error.status, error.description, headers={"www-authenticate": challenge})
+
+    def stands(self, principal: Principal) -> bool:
+        """Tell whether the grant behind a verified access token still counts, as far as the feed was heard."""
+        return not self._revocations.is_revoked(principal) and self._directory().knows(
+            principal.tenant, principal.subject
+        )
 
     def _verify(self, token: str) -> Principal:
         now = self._clock()

@@ -1,5 +1,6 @@
 """The MCP endpoint: POST, GET and DELETE of one URL; each request goes to the era that it speaks."""
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 
 from tenantry import jsonrpc, web
@@ -8,10 +9,13 @@ from tenantry.identity import Principal
 from tenantry.jsonrpc import RemoteProtocolError
 from tenantry.mcp import revisions, route
 from tenantry.mcp.route import Modern
-from tenantry.server.asgi import Answer, Exchange
+from tenantry.oauth import access_token
+from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes
+from tenantry.server.authentication import Authentication
 from tenantry.server.features import answer_error
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.modern import ModernEra
+from tenantry.server.ongoing import Ongoing
 
 
 class McpEndpoint:
@@ -21,13 +25,15 @@ class McpEndpoint:
         self,
         *,
         config: Config,
-        authenticate: Callable[[web.Request], Principal],
+        authentication: Authentication,
+        ongoing: Ongoing,
         legacy: LegacyEra,
         modern: ModernEra,
     ) -> None:
         self._mode = config.mode
         self._body_bytes = config.limits.body_bytes
-        self._authenticate = authenticate
+        self._authentication = authentication
+        self._ongoing = ongoing
         self._legacy = legacy
         self._modern = modern
         self._served: dict[str, Callable[[Exchange, Principal], Awaitable[Answer]]] = {"POST": self._post}
@@ -36,14 +42,32 @@ class McpEndpoint:
 
     async def handle(self, exchange: Exchange) -> Answer:
         """Answer any method; strangers get 401 whatever they ask for."""
-        principal = self._authenticate(exchange.request)
-        serve = self._served.get(exchange.request.method)
+        request = exchange.request
+        principal = self._authentication.principal(request)
+        serve = self._served.get(request.method)
         if serve is None:
             raise web.HttpError(405, "that method is not served here", headers={"allow": ", ".join(self._served)})
-        try:
-            return await serve(exchange, principal)
-        except RemoteProtocolError as error:
-            return answer_error(error, route.era_of_header(exchange.request.headers))
+        with self._ongoing.of(principal):
+            try:
+                answer = await serve(exchange, principal)
+            except RemoteProtocolError as error:
+                answer = answer_error(error, route.era_of_header(request.headers))
+            return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
+        return await self._cut_off(exchange)
+
+    def _bound(self, stream: EventStream, principal: Principal) -> EventStream:
+        async def run(send: SendBytes) -> None:
+            with self._ongoing.of(principal):
+                await stream.run(send)
+
+        return dataclasses.replace(stream, run=run)
+
+    async def _cut_off(self, exchange: Exchange) -> Answer:
+        """Answer a request whose grant ended under way: as if it came now, unless its answer had begun."""
+        if exchange.streaming:
+            await exchange.end_stream()
+            return ANSWERED
+        raise self._authentication.refused(access_token.refusal("the grant ended under way"))
 
     async def _get(self, exchange: Exchange, principal: Principal) -> Answer:
         _require_accept(exchange.request, "text/event-stream")

@@ -38,13 +38,14 @@ from tenantry.server.calls import Calls
 from tenantry.server.changes import Changes, World
 from tenantry.server.event_store import EventStore
 from tenantry.server.features import Features
+from tenantry.server.feed import Feed
 from tenantry.server.keys import SigningKeys
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.login import Login
 from tenantry.server.mcp_endpoint import McpEndpoint
 from tenantry.server.modern import ModernEra, RequestStates
 from tenantry.server.oauth_endpoints import OAuthEndpoints
-from tenantry.server.revocations import Revocations
+from tenantry.server.ongoing import Ongoing
 from tenantry.server.services import Services
 from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
@@ -145,6 +146,7 @@ class Parts:
     sessions: Sessions
     tasks: Tasks
     changes: Changes
+    feed: Feed
 
 
 def build(
@@ -159,15 +161,16 @@ def build(
     """Wire everything up: the one place where the parts meet."""
     changes = Changes(World(config.directory(), offer))
     keys = SigningKeys.load(store, now=int(clock()))
-    revocations = Revocations.load(store, now=int(clock()))
-    sessions = Sessions(store=store, config=config, clock=clock, fresh=fresh)
+    feed = Feed(store.announcements)
+    sessions = Sessions(store=store, feed=feed, config=config, clock=clock, fresh=fresh)
     events = EventStore(store, fresh=fresh)
     states = RequestStates(keys.seal_key, clock)
 
     def directory() -> Directory:
         return changes.world.directory
 
-    authentication = Authentication(keys=keys, revocations=revocations, config=config, clock=clock)
+    authentication = Authentication(keys=keys, feed=feed, directory=directory, config=config, clock=clock)
+    ongoing = Ongoing(feed, stands=authentication.stands)
     calls = Calls(
         directory=directory,
         audit=audit,
@@ -176,10 +179,11 @@ def build(
         timeout_s=config.limits.tool_timeout_s,
     )
     features = Features(config=config, changes=changes, calls=calls, seal=states.seal)
-    tasks = Tasks(store=store, calls=calls, audit=audit, changes=changes, clock=clock, fresh=fresh)
+    tasks = Tasks(store=store, calls=calls, audit=audit, changes=changes, ongoing=ongoing, clock=clock, fresh=fresh)
     endpoint = McpEndpoint(
         config=config,
-        authenticate=authentication.principal,
+        authentication=authentication,
+        ongoing=ongoing,
         legacy=LegacyEra(
             config=config,
             features=features,
@@ -197,12 +201,13 @@ def build(
         store=store,
         audit=audit,
         keys=keys,
-        revocations=revocations,
+        feed=feed,
         clock=clock,
         fresh=fresh,
     )
     routes: Routes = {"/mcp": {ANY: endpoint.handle}, **OAuthEndpoints(services).routes(), **Login(services).routes()}
-    return Parts(app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes)
+    feed.look()
+    return Parts(app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes, feed=feed)
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: trio.Event | None = None) -> None:
@@ -232,6 +237,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
                 async with trio.open_nursery() as serving:
                     await serving.start(_stop_on_signal, stop, serving.cancel_scope)
                     serving.start_soon(parts.sessions.run)
+                    serving.start_soon(parts.feed.run)
                     await serving.start(parts.tasks.run)
                     await serving.start(partial(_reload_on_signal, settings, parts.changes))
                     await serving.start(partial(_serve_until, stop, app, listening, serving.cancel_scope))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from tenantry.config import Config
 from tenantry.policy import Directory
 from tenantry.server.audit_writer import Recorder
+from tenantry.server.feed import Feed
 from tenantry.server.keys import SigningKeys
-from tenantry.server.revocations import Revocations
 from tenantry.server.store import Store
 
 
@@ -21,7 +21,8 @@ class Services:
     store: Store
     audit: Recorder
     keys: SigningKeys
-    revocations: Revocations
+    feed: Feed
+    """What other processes changed."""
     clock: Callable[[], float]
     """Seconds since the epoch."""
     fresh: Callable[[], str]

@@ -6,7 +6,7 @@ losing half a minute of that in a crash harms nobody.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -15,7 +15,10 @@ from tenantry.identity import Principal
 from tenantry.jsonrpc import Object
 from tenantry.machine import step
 from tenantry.mcp.session import TRANSITIONS, Event, Session, State
+from tenantry.server.feed import Feed
+from tenantry.server.revocations import ENDINGS, Ended
 from tenantry.server.store import Store
+from tenantry.server.store.announcements import Announcement
 
 WRITE_BACK_EVERY_S = 30.0
 # Some half a KiB each; what is not in memory is found in the store.
@@ -35,7 +38,9 @@ class UnknownSession(Exception):
 class Sessions:
     """Opens, finds and ends sessions."""
 
-    def __init__(self, *, store: Store, config: Config, clock: Callable[[], float], fresh: Callable[[], str]) -> None:
+    def __init__(
+        self, *, store: Store, feed: Feed, config: Config, clock: Callable[[], float], fresh: Callable[[], str]
+    ) -> None:
         self._store = store
         self._idle_s = config.lifetimes.mcp_session_idle_s
         self._per_tenant = config.limits.sessions_per_tenant
@@ -46,6 +51,14 @@ class Sessions:
         self.streams: dict[bytes, trio.Event] = {}
         self.on_end: Callable[[bytes], None] = lambda _: None
         """Told the digest of each session that is forgotten."""
+        feed.subscribe(self._hear, *ENDINGS)
+
+    def _hear(self, news: Sequence[Announcement]) -> None:
+        # What ended the grants has taken their sessions out of the store already.
+        ended = Ended.of(news)
+        for session in list(self._sessions.values()):
+            if ended.covers(session.binding, session.family):
+                self._forget(session.digest)
 
     async def open(self, principal: Principal, revision: str, capabilities: Object) -> str:
         """Open a session and give its id, which only the client keeps.
@@ -59,6 +72,7 @@ class Sessions:
             revision=revision,
             state=State.INITIALIZING,
             last_seen=int(self._clock()),
+            family=principal.family_id,
             capabilities=capabilities,
         )
         evicted = await self._store.mcp_sessions.add(
@@ -84,6 +98,9 @@ class Sessions:
         session.last_seen = int(self._clock())
         self._remember(session)
         self._touched.add(digest)
+        if session.family != principal.family_id:
+            session.family = principal.family_id
+            await self._write_back()
         return session
 
     async def initialized(self, session: Session) -> None:

@@ -24,6 +24,7 @@ from tenantry.server.audit_writer import Recorder
 from tenantry.server.calls import Call, Calls, Ended, Run
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Line, TaskChannel
+from tenantry.server.ongoing import Ongoing
 from tenantry.server.store import Store
 from tenantry.server.store.tasks import StoredTask
 
@@ -60,6 +61,7 @@ class Tasks:
         calls: Calls,
         audit: Recorder,
         changes: Changes,
+        ongoing: Ongoing,
         clock: Callable[[], float],
         fresh: Callable[[], str],
     ) -> None:
@@ -67,6 +69,7 @@ class Tasks:
         self._calls = calls
         self._audit = audit
         self._changes = changes
+        self._ongoing = ongoing
         self._clock = clock
         self._fresh = fresh
         self._running: dict[str, _Task] = {}
@@ -126,8 +129,9 @@ class Tasks:
     async def _carry_out(self, task: _Task, principal: Principal, call: Call, run: Run, channel: TaskChannel) -> None:
         ended = Ended(outcome=Outcome.CANCELLED)
         try:
-            with task.scope:
+            with task.scope, self._ongoing.of(principal) as standing:
                 ended = await self._calls.call(principal, call, run, channel)
+            task.cancelled |= standing.cancelled_caught
         finally:
             with trio.CancelScope(shield=True):
                 await self._finish(task, ended)

@@ -26,7 +26,6 @@ class TokenEndpoint:
         self._store = services.store
         self._audit = services.audit
         self._keys = services.keys
-        self._revocations = services.revocations
         self._clock = services.clock
         self._fresh = services.fresh
         self._rules = token.RefreshRules(
@@ -165,8 +164,7 @@ class TokenEndpoint:
 
     async def _end_family(self, kind: Kind, grant: token.Grant, peer: str) -> None:
         now = self._clock()
-        await self._store.grants.revoke_family(grant.family_id, now=now)
-        self._revocations.revoke(grant.family_id, now=now)
+        await self._store.endings.family(grant.family_id, now=now)
         await self._record(kind, grant, peer)
 
     async def _record(self, kind: Kind, grant: token.Grant, peer: str, *, scopes: tuple[str, ...] = ()) -> None:

@@ -7,9 +7,11 @@ means that somebody was faster. Secrets (codes, refresh tokens, cookies, session
 
 from pathlib import Path
 
+from tenantry.server.store.announcements import Announcements
 from tenantry.server.store.clients import Clients
 from tenantry.server.store.consents import Consents
 from tenantry.server.store.database import Database, migrate, open_database
+from tenantry.server.store.endings import Endings
 from tenantry.server.store.grants import Grants
 from tenantry.server.store.login_sessions import LoginSessions
 from tenantry.server.store.mcp_sessions import McpSessions
@@ -22,8 +24,9 @@ from tenantry.server.store.tasks import Tasks
 class Store:
     """The state database, by subject."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, announcements: Announcements) -> None:
         self._database = database
+        self.announcements = announcements
         self.secrets = Secrets(database)
         self.mcp_sessions = McpSessions(database)
         self.streams = Streams(database)
@@ -31,6 +34,7 @@ class Store:
         self.clients = Clients(database)
         self.grants = Grants(database)
         self.consents = Consents(database)
+        self.endings = Endings(database)
         self.login_sessions = LoginSessions(database)
 
     @classmethod
@@ -38,10 +42,11 @@ class Store:
         """Open the store, making it where there is none; raises as `open_database` and `migrate` do."""
         connection = open_database(path)
         migrate(connection, MIGRATIONS)
-        return cls(Database(connection))
+        return cls(Database(connection), Announcements(path))
 
     def close(self) -> None:
         """Close the file; nothing may be under way."""
+        self.announcements.close()
         self._database.close()
 
     async def purge(self, *, now: float, family_s: float, idle_client_s: float) -> None:

@@ -129,20 +129,6 @@ class Grants:
 
         return await self._database.transaction(work)
 
-    async def revoke_family(self, family_id: str, *, now: float) -> bool:
-        """End a refresh family for good; False if there is none that is alive."""
-
-        def work(connection: sqlite3.Connection) -> bool:
-            query = "UPDATE refresh_family SET revoked_at = ? WHERE family_id = ? AND revoked_at IS NULL"
-            return connection.execute(query, (now, family_id)).rowcount == 1
-
-        return await self._database.transaction(work)
-
-    def revoked_families(self, *, since: float) -> list[tuple[str, float]]:
-        """The families revoked since then, oldest first, each with its time. Blocking: for start-up."""
-        query = "SELECT family_id, revoked_at FROM refresh_family WHERE revoked_at >= ? ORDER BY revoked_at"
-        return self._database.run_now(lambda connection: list(connection.execute(query, (since,))))
-
     async def purge(self, *, now: float, family_s: float) -> None:
         """Drop codes and families beyond their life; `family_s` is the absolute lifetime of a family in seconds."""
 

@@ -20,10 +20,10 @@ class McpSessions:
 
         def work(connection: sqlite3.Connection) -> list[bytes]:
             connection.execute(
-                "INSERT INTO mcp_session VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO mcp_session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(session.digest, tenant, subject, client, session.revision, session.state.value),
-                    *(session.last_seen, _client_side(session)),
+                    *(session.last_seen, _client_side(session), session.family),
                 ),
             )
             surplus = _surplus(connection, "tenant = ? AND subject = ?", (tenant, subject), per_person)
@@ -39,7 +39,7 @@ class McpSessions:
             row = connection.execute("SELECT * FROM mcp_session WHERE digest = ?", (digest,)).fetchone()
             if row is None:
                 return None
-            _, tenant, subject, client, revision, state, last_seen, side = row
+            _, tenant, subject, client, revision, state, last_seen, side, family = row
             kept = json.loads(side)
             return Session(
                 digest=digest,
@@ -47,6 +47,7 @@ class McpSessions:
                 revision=revision,
                 state=State(state),
                 last_seen=last_seen,
+                family=family,
                 capabilities=kept.get("capabilities", {}),
                 log_level=kept.get("log_level"),
                 subscriptions=set(kept.get("subscriptions", [])),
@@ -56,10 +57,13 @@ class McpSessions:
 
     async def touch(self, sessions: Sequence[Session]) -> None:
         """Note the state of sessions and when they were last seen; one that was ended meanwhile stays ended."""
-        rows = [(session.state.value, session.last_seen, _client_side(session), session.digest) for session in sessions]
+        rows = [
+            (session.state.value, session.last_seen, _client_side(session), session.family, session.digest)
+            for session in sessions
+        ]
         await self._database.transaction(
             lambda connection: connection.executemany(
-                "UPDATE mcp_session SET state = ?, last_seen = ?, client_side = ? WHERE digest = ?", rows
+                "UPDATE mcp_session SET state = ?, last_seen = ?, client_side = ?, family = ? WHERE digest = ?", rows
             )
         )
 

@@ -112,4 +112,19 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE UNIQUE INDEX client_shared ON client (fingerprint) WHERE unused_until IS NOT NULL;
     CREATE INDEX client_unused ON client (unused_until) WHERE unused_until IS NOT NULL;
     """,
+    """
+    CREATE TABLE announcement (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        body TEXT NOT NULL,
+        at REAL NOT NULL
+    ) STRICT;
+    INSERT INTO announcement (kind, body, at)
+        SELECT 'family_revoked', json_object('families', json_array(family_id)), revoked_at FROM refresh_family
+        WHERE revoked_at IS NOT NULL ORDER BY revoked_at;
+    DROP INDEX refresh_family_revoked;
+    CREATE INDEX refresh_family_by_subject ON refresh_family (tenant, subject);
+    ALTER TABLE mcp_session ADD COLUMN family TEXT NOT NULL DEFAULT '';
+    CREATE INDEX mcp_session_by_family ON mcp_session (family);
+    """,
 )

@@ -1,0 +1,38 @@
+"""What is under way, and on whose behalf: a call, a stream, a task. It ends when the grant behind it ends."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import trio
+
+from tenantry.identity import Principal
+from tenantry.server.feed import Feed
+from tenantry.server.revocations import ENDINGS, Ended
+from tenantry.server.store.announcements import Announcement
+
+
+class Ongoing:
+    """Cancels what is under way for a principal who has lost the right to it."""
+
+    def __init__(self, feed: Feed, *, stands: Callable[[Principal], bool]) -> None:
+        self._stands = stands
+        self._under_way: dict[trio.CancelScope, Principal] = {}
+        feed.subscribe(self._hear, *ENDINGS)
+
+    def _hear(self, news: Sequence[Announcement]) -> None:
+        ended = Ended.of(news)
+        for scope, principal in self._under_way.items():
+            if ended.covers(principal.binding, principal.family_id):
+                scope.cancel()
+
+    @contextmanager
+    def of(self, principal: Principal) -> Iterator[trio.CancelScope]:
+        """Run a block on behalf of `principal`; the scope's `cancelled_caught` tells whether it was cut."""
+        with trio.CancelScope() as scope:
+            self._under_way[scope] = principal
+            try:
+                if not self._stands(principal):
+                    scope.cancel()
+                yield scope
+            finally:
+                del self._under_way[scope]

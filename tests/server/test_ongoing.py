@@ -1,0 +1,151 @@
+"""A grant that ends takes with it what is under way: streams, calls, tasks; whichever process ended it."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from tenantry import CallContext, tool
+from tenantry.server.store import Store
+from tests.server.in_process import Answered, InProcess, in_process, until
+from tests.server.test_streams import CALL, Gate, resume, session
+
+TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+NOW = 1_800_000_000.0
+
+
+class Asked:
+    """A request under way, and its answer once there is one."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.answer: Answered | None = None
+
+    def hear(self, part: bytes) -> None:
+        self.heard += part
+
+    async def ask(self, request) -> None:
+        self.answer = await request(self.hear)
+
+
+@asynccontextmanager
+async def another_process(server: InProcess) -> AsyncIterator[Store]:
+    """The store as the command line opens it."""
+    store = Store.open(server.path.parent / "state.db")
+    yield store
+    store.close()
+
+
+async def end(server: InProcess, how: str) -> None:
+    async with another_process(server) as store:
+        await {
+            "family": lambda: store.endings.family("family", now=NOW),
+            "subject": lambda: store.endings.subject("tenant-a", "alice", now=NOW),
+            "consent": lambda: store.endings.consent("tenant-a", "alice", "client", now=NOW),
+            "client": lambda: store.endings.client("client", now=NOW),
+        }[how]()
+
+
+def streams(server: InProcess, kind: str, token: str, headers: dict[str, str], gate: Gate):
+    """A request that stays open, of each kind that there is."""
+    return {
+        "standalone": lambda hear: resume(server, token, headers, None, hear=hear),
+        "listen": lambda hear: server.modern(
+            "subscriptions/listen", token, hear=hear, notifications={"toolsListChanged": True}
+        ),
+        "legacy call": lambda hear: server.post(CALL, token, hear=hear, **headers),
+        "modern call": lambda hear: server.modern(
+            "tools/call", token, hear=hear, meta={"progressToken": "t"}, name="slow", arguments={}
+        ),
+    }[kind]
+
+
+@pytest.mark.parametrize("how", ["family", "consent", "subject", "client"])
+@pytest.mark.parametrize("kind", ["standalone", "listen", "legacy call", "modern call"])
+async def test_an_open_stream_ends_with_its_last_chunk_when_its_grant_ends_elsewhere(tmp_path, kind, how):
+    gate, gone, stays = Gate(), Asked(), Asked()
+    async with in_process(tmp_path, offer=[gate.tool()]) as server, trio.open_nursery() as nursery:
+        token, other = server.token(), server.token("bob", client="other", family_id="another")
+        headers, others = await session(server, token), await session(server, other)
+        nursery.start_soon(gone.ask, streams(server, kind, token, headers, gate))
+        nursery.start_soon(stays.ask, streams(server, kind, other, others, gate))
+        with trio.fail_after(10):
+            await until(lambda: bool(gone.heard) and bool(stays.heard))
+            await end(server, how)
+            await until(lambda: gone.answer is not None)
+
+        assert gone.answer is not None
+        assert gone.answer.status == 200
+        assert stays.answer is None
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_a_call_under_way_is_cancelled_and_on_record_and_its_client_is_told_to_sign_in(tmp_path, era):
+    inside, asked = trio.Event(), Asked()
+
+    @tool(name="quiet")
+    async def quiet() -> str:
+        inside.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with in_process(tmp_path, offer=[quiet]) as server, trio.open_nursery() as nursery:
+        token = server.token()
+        headers = await session(server, token)
+        call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "quiet", "arguments": {}}}
+        requests = {
+            "legacy": lambda hear: server.post(call, token, **headers),
+            "modern": lambda hear: server.modern("tools/call", token, name="quiet", arguments={}),
+        }
+        nursery.start_soon(asked.ask, requests[era])
+        with trio.fail_after(10):
+            await inside.wait()
+            await end(server, "family")
+            await until(lambda: asked.answer is not None)
+
+        assert asked.answer is not None
+        assert asked.answer.status == 401
+        assert 'error="invalid_token"' in asked.answer.headers["www-authenticate"]
+        assert [(row["tool"], row["outcome"]) for row in server.records()] == [("quiet", "cancelled")]
+
+
+async def test_a_task_of_an_ended_grant_is_cancelled(tmp_path):
+    inside = trio.Event()
+
+    @tool(name="endless", task="required")
+    async def endless(ctx: CallContext) -> str:
+        inside.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with in_process(tmp_path, offer=[endless]) as server:
+        created = await server.modern("tools/call", server.token(), capabilities=TASKS, name="endless", arguments={})
+        task_id = created.json["result"]["taskId"]
+        with trio.fail_after(10):
+            await inside.wait()
+            await end(server, "family")
+            await until(lambda: server.records()[-1]["kind"] == "tool_call")
+            await until(lambda: "cancelled" in server.store_row("SELECT body FROM task")[0])
+
+        signed_in_again = server.token(family_id="another")
+        answer = await server.modern("tasks/get", signed_in_again, capabilities=TASKS, taskId=task_id)
+        assert answer.json["result"]["status"] == "cancelled"
+        assert server.records()[-1]["outcome"] == "cancelled"
+
+
+async def test_after_a_revocation_the_session_is_gone_for_the_next_login_too(tmp_path):
+    async with in_process(tmp_path) as server:
+        token = server.token()
+        headers = await session(server, token)
+        await end(server, "family")
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        refused = await server.post(ping, token, **headers)
+        unknown = await server.post(ping, server.token(family_id="another"), **headers)
+
+        assert refused.status == 401
+        assert unknown.status == 404
+        assert json.loads(unknown.body)["error"]["message"] == "Session not found; begin again with initialize"
