@@ -3,8 +3,17 @@ import shutil
 import pytest
 
 
-@pytest.fixture(scope="module")
-def strace():
-    """Skip where there is no strace; in CI that is a failure."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed: apt install strace")
+def needed(tool: str) -> None:
+    """Skip where a tool of a Linux machine is missing; in CI that is a failure."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed: apt install {tool}")
+
+
+@pytest.fixture(scope="session")
+def strace() -> None:
+    needed("strace")
+
+
+@pytest.fixture(scope="session")
+def gcc() -> None:
+    needed("gcc")

@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tenantry.server import audit_log
@@ -12,6 +13,16 @@ from tests.faults import subject
 AFTERWARDS = 1_000_000_000
 
 
+@contextmanager
+def opened(data: Path) -> Iterator[audit_log.AuditLog]:
+    """The log in `data`, open."""
+    log = audit_log.AuditLog(data / audit_log.FILE_NAME)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
 def problems(data: Path, acknowledged: Iterable[int]) -> list[str]:
     """What is wrong with the log in `data`: it must open, take one more record, verify, and hold all acknowledged.
 
@@ -19,11 +30,8 @@ def problems(data: Path, acknowledged: Iterable[int]) -> list[str]:
     """
     path = data / audit_log.FILE_NAME
     try:
-        log = audit_log.AuditLog(path)
-        try:
+        with opened(data) as log:
             log.commit([subject.entry(AFTERWARDS)])
-        finally:
-            log.close()
         _, problem = audit_log.verify(path)
         if problem is not None:
             return [problem]
