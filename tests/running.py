@@ -56,15 +56,23 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(data: Path, *flags: str, cwd: Path | None = None, exit_status: int = 0) -> Iterator[RunningServer]:
+def running_server(
+    data: Path,
+    *flags: str,
+    cwd: Path | None = None,
+    exit_status: int = 0,
+    program: tuple[str, ...] = TENANTRY,
+) -> Iterator[RunningServer]:
     """Start `tenantry serve --port 0` over `data`, of the demo unless `flags` name a configuration.
+
+    `program` stands for the tenantry command.
 
     At the end it is stopped by SIGTERM, unless the test ended it itself, and must have ended with `exit_status`. It
     is killed where the test failed or where it does not stop.
     """
     source = () if "--config" in flags else ("--demo",)
     port = () if "--port" in flags else ("--port", "0")
-    command = [*TENANTRY, "serve", *source, *port, "--data", str(data), *flags]
+    command = [*program, "serve", *source, *port, "--data", str(data), *flags]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=cwd)
         with process:
