@@ -30,6 +30,7 @@ def test_the_protected_resource_names_itself_and_its_authorization_server():
     document = metadata.protected_resource(resource=f"{ISSUER}/mcp", issuer=ISSUER, scopes=["a"])
     assert document == {
         "resource": f"{ISSUER}/mcp",
+        "resource_name": "MCP server at mcp.example.com",
         "authorization_servers": [ISSUER],
         "scopes_supported": ["a"],
         "bearer_methods_supported": ["header"],

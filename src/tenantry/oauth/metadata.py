@@ -56,6 +56,7 @@ def protected_resource(*, resource: str, issuer: str, scopes: Iterable[str]) -> 
     return _without_empty(
         {
             "resource": resource,
+            "resource_name": f"MCP server at {urlsplit(resource).netloc}",
             "authorization_servers": [issuer],
             "scopes_supported": list(scopes),
             "bearer_methods_supported": ["header"],
