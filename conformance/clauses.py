@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 # In the source tree the rows lie beside this package; the wheel carries them inside of it.
 FOLDERS = (HERE.parent / "spec" / "clauses", HERE / "rows")
 LEVELS = frozenset({"MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY"})
-BINDS = frozenset({"server", "client", "both", "authorization-server", "resource-server"})
+BINDS = frozenset({"server", "client", "both", "authorization-server", "resource-server", "third-party"})
 # Older than the suite goes: a row may say that something held there too.
 KNOWN = ("2024-11-05", *REVISIONS)
 SESSIONFUL, STATELESS, DUAL = "sessionful", "stateless", "dual"

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from conformance import matrix
-from conformance.broken.faults import EVERYTHING, NONE, runs, watched
-from conformance.broken.proxy import HONEST, spoilt_server
+from conformance.authority import Authority
+from conformance.broken.faults import EVERYTHING, runs, watched
+from conformance.broken.proxy import HONEST, Proxy, spoilt_server
 from conformance.clauses import MODES, Use, inventory, use_of
 from conformance.client import NotApplicable
-from conformance.peer import COLUMNS, Column, Peer, Site, columns_of, probe, quietly
+from conformance.peer import COLUMNS, Column, Peer, Site, columns_of
 from conformance.schemas import REVISIONS
-from conformance.serving import demo
+from conformance.serving import PASSWORD, demo, free_port
 
 NOT_APPLICABLE = "not applicable: "
 MAX_REASON = 300
@@ -30,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--url", help="the MCP endpoint of a running server; without it, servers are started")
     group.addoption("--token", default=os.environ.get("CONFORMANCE_TOKEN"), help="an access token for --url")
+    group.addoption("--user", help="who signs in at --url; the password is taken from CONFORMANCE_PASSWORD")
     group.addoption("--mode", choices=MODES, help="only the columns of this mode")
     group.addoption("--revision", action="append", choices=REVISIONS, help="only this revision; may be repeated")
     group.addoption("--clause", action="append", help="only tests of this clause; may be repeated")
@@ -139,10 +141,13 @@ class Sites:
         """Start nothing yet."""
         self._config, self._paths, self._stack = config, paths, stack
         self._running: dict[tuple[str, ...], Site] = {}
+        self._proxies: dict[str, tuple[Proxy, Site]] = {}
 
     def get(self, column: Column) -> Site:
         """Give the server for a column."""
         key = server_of(column)
+        if column.fault is not None:
+            self._proxy(column.server_mode)[0].fault = EVERYTHING.get(column.fault, HONEST)
         if key not in self._running:
             self._running[key] = self._sound(column.server_mode) if column.fault is None else self._spoilt(column)
         return self._running[key]
@@ -151,17 +156,29 @@ class Sites:
         return self._given(mode) or self._started(mode)
 
     def _spoilt(self, column: Column) -> Site:
-        sound = self.get(replace(column, fault=None))
-        fault = EVERYTHING.get(column.fault or NONE, HONEST)
-        return replace(sound, url=self._stack.enter_context(spoilt_server(sound.url, fault)), server=None)
+        _, sound = self._proxy(column.server_mode)
+        return replace(sound, server=None, _probed={})
+
+    def _proxy(self, mode: str) -> tuple[Proxy, Site]:
+        """Give the one proxy of a mode, and the server behind it, which takes the proxy's address for its own."""
+        if mode not in self._proxies:
+            port = free_port()
+            proxy = self._stack.enter_context(spoilt_server(f"http://localhost:{port}/mcp", HONEST))
+            public_url = proxy.url.removesuffix("/mcp")
+            self._proxies[mode] = proxy, self._started(mode, "--port", str(port), "--public-url", public_url)
+        return self._proxies[mode]
 
     def _given(self, mode: str) -> Site | None:
-        url = self._config.getoption("--url")
-        return url and Site(url, self._config.getoption("--token"), mode)
+        option = self._config.getoption
+        if not (url := option("--url")):
+            return None
+        account = (option("--user"), os.environ.get("CONFORMANCE_PASSWORD", "")) if option("--user") else None
+        return Site(url, option("--token"), mode, account=account)
 
-    def _started(self, mode: str) -> Site:
-        server = self._stack.enter_context(demo(self._paths.mktemp(mode) / "data", mode))
-        return Site(server.url, server.sign_in().access_token, mode, server, server)
+    def _started(self, mode: str, *flags: str) -> Site:
+        server = self._stack.enter_context(demo(self._paths.mktemp(mode) / "data", mode, *flags))
+        account = (server.user, PASSWORD)
+        return Site(server.url, server.sign_in().access_token, mode, server, server, account)
 
 
 @pytest.fixture
@@ -171,11 +188,17 @@ def site(request: pytest.FixtureRequest, sites: Sites) -> Site:
 
 
 @pytest.fixture
+def authority(site: Site) -> Authority:
+    """The authorization server of `site`."""
+    return site.authority
+
+
+@pytest.fixture
 def peer(request: pytest.FixtureRequest, sites: Sites) -> Iterator[Peer]:
     """The server under test in one column: `url`, `token`, `revision`, `mode`, and clients on request."""
     column: Column = request.param
     site = sites.get(column)
-    probed = quietly(probe, site.url, site.token, column.revision)
+    probed = site.probed(column.revision)
     made = Peer(site, column.revision, column.mode, probed and probed[1])
     clauses = use_of(request.node.iter_markers("clause")).clauses()
     missing = sorted({row.feature for row in clauses if row.feature and not made.has(row.feature)})

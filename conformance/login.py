@@ -9,7 +9,8 @@ import re
 import secrets
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
@@ -43,33 +44,53 @@ class SignedIn:
         )
 
 
+@dataclass(slots=True)
+class Form:
+    """One form of a page: where it goes, and what a browser would send of it as it came."""
+
+    action: str
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    """Hidden fields, and boxes that are ticked."""
+    boxes: list[tuple[str, str]] = field(default_factory=list)
+    """Every box, ticked or not."""
+    buttons: list[tuple[str, str]] = field(default_factory=list)
+    user_field: str = ""
+    password_field: str = ""
+
+    def filled(self, *, user: str = "", password: str = "", button: int = 0) -> list[tuple[str, str]]:
+        """Give what is sent once the person has filled it in and pressed a button, the first as a rule."""
+        typed = [(self.user_field, user), (self.password_field, password)] if self.password_field else []
+        return self.fields + typed + self.buttons[button : button + 1]
+
+
 class _Forms(html.parser.HTMLParser):
-    """The first form of a page: where it goes, its fields, and its first button that agrees."""
+    """Every form of a page."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.action: str | None = None
-        self.fields: dict[str, str] = {}
-        self.user_field = self.password_field = ""
-        self._forms = 0
+        self.found: list[Form] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self._forms += 1
-            if self._forms == 1:
-                self.action = values.get("action", "")
-        elif self._forms == 1 and tag in ("input", "button"):
-            self._take(tag, values)
+            self.found.append(Form(values.get("action", "")))
+        elif self.found and tag in ("input", "button"):
+            self._take(self.found[-1], tag, values)
 
-    def _take(self, tag: str, values: dict[str, str]) -> None:
-        name, kind = values.get("name", ""), values.get("type", "submit" if tag == "button" else "text")
+    def _take(self, form: Form, tag: str, values: dict[str, str]) -> None:
+        name, value = values.get("name", ""), values.get("value", "")
+        kind = values.get("type", "submit" if tag == "button" else "text")
         if kind == "password":
-            self.password_field = name
+            form.password_field = name
         elif kind in ("text", "email"):
-            self.user_field = name
-        elif name and name not in self.fields:
-            self.fields[name] = values.get("value", "")
+            form.user_field = name
+        elif kind == "submit":
+            form.buttons += [(name, value)] if "hidden" not in values else []
+        elif kind == "checkbox":
+            form.boxes.append((name, value))
+            form.fields += [(name, value)] if "checked" in values else []
+        elif name:
+            form.fields.append((name, value))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -78,36 +99,66 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class Page:
+    """What a browser got."""
+
+    url: str
     status: int
     headers: Message
     body: bytes
 
     @property
     def json(self) -> dict[str, Any]:
+        """The body as JSON."""
         document: dict[str, Any] = json.loads(self.body)
         return document
 
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
 
-class _Browser:
+    @property
+    def forms(self) -> list[Form]:
+        """The forms of the page."""
+        reader = _Forms()
+        reader.feed(self.text)
+        return reader.found
+
+    @property
+    def target(self) -> str | None:
+        """Where it sends the browser on to, if it does."""
+        location = self.headers.get("location")
+        return None if location is None else urljoin(self.url, location)
+
+
+class Browser:
     """Keeps cookies and follows no redirect by itself."""
 
     def __init__(self) -> None:
-        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect, cookies)
+        """Start without cookies."""
+        self.cookies = http.cookiejar.CookieJar()
+        keeping = urllib.request.HTTPCookieProcessor(self.cookies)
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect, keeping)
 
-    def ask(self, url: str, data: bytes | None = None, **headers: str) -> _Answer:
-        request = urllib.request.Request(url, data=data, headers=headers)
+    def ask(self, url: str, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> Page:
+        """GET a page, or POST `data`."""
+        request = urllib.request.Request(url, data=data, headers=dict(headers or {}))
         try:
             answer = self._opener.open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
-            return _Answer(answer.status, answer.headers, answer.read())
+            return Page(url, answer.status, answer.headers, answer.read())
+
+    def submit(self, page: Page, form: Form, fields: Sequence[tuple[str, str]]) -> Page:
+        """Send a form of a page, as the browser that shows the page does."""
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(page.url))
+        return self.ask(urljoin(page.url, form.action), urlencode(fields).encode(), {"origin": origin})
 
 
 def _ask_json(url: str, data: bytes | None = None, **headers: str) -> dict[str, Any]:
-    answer = _Browser().ask(url, data, **headers)
+    answer = Browser().ask(url, data, headers)
     if answer.status not in {200, 201}:
         raise RuntimeError(f"{url} answers {answer.status}: {answer.body[:200]!r}")
     return answer.json
@@ -119,7 +170,7 @@ def _post_form(url: str, **fields: str) -> dict[str, Any]:
 
 def sign_in(url: str, *, user: str, password: str) -> SignedIn:
     """Sign `user` in at the MCP endpoint `url` and give the grant; raises RuntimeError where a step fails."""
-    challenge = _Browser().ask(url, b"{}")
+    challenge = Browser().ask(url, b"{}")
     found = re.search(r'resource_metadata="([^"]+)"', challenge.headers.get("www-authenticate", ""))
     if found is None:
         raise RuntimeError(f"{url} does not say where to sign in")
@@ -149,7 +200,8 @@ def sign_in(url: str, *, user: str, password: str) -> SignedIn:
             "resource": protected["resource"],
         }
     )
-    code = _agree(f"{server['authorization_endpoint']}?{query}", user=user, password=password)
+    back = agree(Browser(), f"{server['authorization_endpoint']}?{query}", REDIRECT_URI, user=user, password=password)
+    code = parse_qs(urlsplit(back).query)["code"][0]
     tokens = _post_form(
         server["token_endpoint"],
         grant_type="authorization_code",
@@ -168,21 +220,20 @@ def sign_in(url: str, *, user: str, password: str) -> SignedIn:
     )
 
 
-def _agree(url: str, *, user: str, password: str) -> str:
-    browser, data = _Browser(), None
+def agree(browser: Browser, url: str, redirect_uri: str, *, user: str, password: str) -> str:
+    """Go from the authorization request `url` to its answer by agreeing to everything, and give the answer's URL.
+
+    Raises RuntimeError where a page leads nowhere.
+    """
+    page = browser.ask(url)
     for _ in range(MAX_PAGES):
-        answer = browser.ask(url, data)
-        data = None
-        target = urljoin(url, answer.headers.get("location", ""))
-        if target.startswith(REDIRECT_URI):
-            return parse_qs(urlsplit(target).query)["code"][0]
-        if answer.status in (302, 303):
-            url = target
-            continue
-        form = _Forms()
-        form.feed(answer.body.decode())
-        if form.action is None:
-            raise RuntimeError(f"{url}: no form")
-        fields = form.fields | ({form.user_field: user, form.password_field: password} if form.password_field else {})
-        url, data = urljoin(url, form.action), urlencode(fields).encode()
+        if page.target is not None and page.target.startswith(redirect_uri):
+            return page.target
+        if page.target is not None:
+            page = browser.ask(page.target)
+        elif page.forms:
+            form = page.forms[0]
+            page = browser.submit(page, form, form.filled(user=user, password=password))
+        else:
+            raise RuntimeError(f"{page.url}: {page.status} and no form")
     raise RuntimeError("the login does not come to an end")

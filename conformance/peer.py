@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 import h11
 
+from conformance.authority import Authority
 from conformance.clauses import DUAL, SESSIONFUL, STATELESS
 from conformance.client import Endpoint, Legacy, Modern, NotApplicable, Recorder
 from conformance.schemas import LEGACY, MODERN
-from conformance.serving import Server
+from conformance.serving import PASSWORD, Server
 
 ADVERTISED = {
     "tools": "tools",
@@ -63,13 +64,33 @@ class Site:
     """The process, where the suite started it; None where `broken/` stands between."""
     accounts: Server | None = field(default=None, repr=False)
     """Where users of the demo sign in, if that is known."""
+    account: tuple[str, str] | None = field(default=None, repr=False)
+    """Name and password of somebody who may sign in, if that is known."""
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    _probed: dict[str, tuple[str, Mapping[str, Any]] | None] = field(default_factory=dict, repr=False)
 
     @property
     def issuer(self) -> str:
         """Scheme and authority of the URL."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc}"
+
+    @cached_property
+    def authority(self) -> Authority:
+        """The authorization server, to which the account signs in."""
+        return Authority(self.url, self.account)
+
+    def authority_for(self, user: str) -> Authority:
+        """The authorization server, to which another user of the demo signs in."""
+        if self.accounts is None:
+            raise NotApplicable("the test needs a second user, and the server is not ours")
+        return Authority(self.url, (user, PASSWORD))
+
+    def probed(self, revision: str) -> tuple[str, Mapping[str, Any]] | None:
+        """What the server says when it is asked for a revision; it is asked once."""
+        if revision not in self._probed:
+            self._probed[revision] = quietly(probe, self.url, self.token, revision)
+        return self._probed[revision]
 
     def token_of(self, user: str) -> str:
         """Give an access token of another user of the demo, signed in once; only where the suite started the server."""
@@ -218,7 +239,6 @@ def features(capabilities: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
-@cache
 def probe(url: str, token: str | None, revision: str) -> tuple[str, Mapping[str, Any]] | None:
     """Ask a server for one revision: its mode and capabilities, or None where it does not speak that."""
     if revision in MODERN:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import IO
 
 from conformance.login import SignedIn, sign_in
 
-SERVE = (sys.executable, "-m", "tenantry", "serve", "--port", "0")
+SERVE = (sys.executable, "-m", "tenantry", "serve")
 # The fixtures of the suite, and whoever may use them; without that flag, the demo's own.
 WITH_FIXTURES = (("--demo", "--conformance"), "tester")
 PLAIN = (("--demo",), "alice")
@@ -59,7 +60,8 @@ class Server:
 def serving(data: Path, *flags: str, user: str) -> Iterator[Server]:
     """Start `tenantry serve` over `data`; it is stopped at the end if it still runs."""
     with tempfile.TemporaryFile("w+") as log:
-        command = [*SERVE, "--data", str(data), *flags]
+        port = () if "--port" in flags else ("--port", "0")
+        command = [*SERVE, "--data", str(data), *port, *flags]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         with process:
             try:
@@ -83,13 +85,21 @@ def stop(process: subprocess.Popen[str]) -> None:
             process.kill()
 
 
+def free_port() -> int:
+    """Give a port at which nobody listens at this moment."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+    return port
+
+
 @contextmanager
-def demo(data: Path, mode: str) -> Iterator[Server]:
-    """Start the demo in a mode, with the fixtures of this suite where the server has them."""
+def demo(data: Path, mode: str, *more: str) -> Iterator[Server]:
+    """Start the demo in a mode and with more flags, with the fixtures of this suite where the server has them."""
     with contextlib.ExitStack() as stack:
         for flags, user in (WITH_FIXTURES, PLAIN):
             try:
-                server = stack.enter_context(serving(data, *flags, "--mode", mode, user=user))
+                server = stack.enter_context(serving(data, *flags, "--mode", mode, *more, user=user))
             except RuntimeError as error:
                 if flags == WITH_FIXTURES[0] and WITH_FIXTURES[0][-1] in str(error):
                     continue  # the server does not know the flag

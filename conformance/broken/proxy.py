@@ -120,12 +120,12 @@ class Proxy(ThreadingHTTPServer):
 
 
 @contextmanager
-def spoilt_server(upstream: str, fault: Fault) -> Iterator[str]:
-    """Serve a proxy in a thread of its own; give its URL."""
+def spoilt_server(upstream: str, fault: Fault) -> Iterator[Proxy]:
+    """Serve a proxy in a thread of its own; its `fault` may be changed between two requests."""
     with Proxy(upstream, fault) as proxy, ThreadPoolExecutor(1) as pool:
         pool.submit(proxy.serve_forever, 0.05)
         try:
-            yield proxy.url
+            yield proxy
         finally:
             proxy.shutdown()
 

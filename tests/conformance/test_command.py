@@ -60,7 +60,7 @@ def test_where_nobody_listens_there_is_no_matrix(unused_port, tmp_path):
 
 
 def test_a_failing_clause_makes_the_exit_status_1(server, tmp_path, token):
-    with spoilt_server(server.url, FAULTS["ids-as-text"]) as url:
-        done = run("--url", url, "--token", token, *ONE, cwd=tmp_path)
+    with spoilt_server(server.url, FAULTS["ids-as-text"]) as proxy:
+        done = run("--url", proxy.url, "--token", token, *ONE, cwd=tmp_path)
     assert done.returncode == 1
     assert "| `jsonrpc-2.0:5:id-repeated` | MUST | fails | fails | fails | fails |" in done.stdout

@@ -19,6 +19,7 @@ def conformance(
     *,
     url: str,
     token: Annotated[str | None, Parameter(env_var="CONFORMANCE_TOKEN")] = None,
+    user: str | None = None,
     mode: Literal["sessionful", "stateless", "dual"] | None = None,
     revision: Annotated[list[str] | None, Parameter(negative="")] = None,
     clause: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -36,6 +37,9 @@ def conformance(
         The MCP endpoint.
     token
         An access token for it, if it wants one.
+    user
+        Who may sign in there, for the clauses of OAuth that need somebody to; the password is read from
+        CONFORMANCE_PASSWORD.
     mode
         Test only what the server offers in this mode; without it, all that it offers.
     revision
@@ -53,6 +57,7 @@ def conformance(
         return 2
     narrowed = [*(["--mode", mode] if mode else []), *(f"--revision={each}" for each in revision or ())]
     narrowed += [f"--clause={each}" for each in clause or ()]
+    narrowed += [f"--user={user}"] if user else []
     with tempfile.TemporaryDirectory() as scratch:
         folder = output or Path(scratch)
         status = _run(["--url", url, *narrowed, "--matrix", str(folder.absolute())], token)
