@@ -9,8 +9,11 @@ import pytest
 import trio
 
 from tenantry import CallContext, tool
+from tenantry.audit import record
+from tenantry.oauth.token import CodeGrant
+from tenantry.server.departures import end_the_departed
 from tenantry.server.store import Store
-from tests.server.in_process import Answered, InProcess, in_process, until
+from tests.server.in_process import Answered, InProcess, demo_config, in_process, until
 from tests.server.test_streams import CALL, Gate, resume, session
 
 TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
@@ -149,3 +152,80 @@ async def test_after_a_revocation_the_session_is_gone_for_the_next_login_too(tmp
         assert refused.status == 401
         assert unknown.status == 404
         assert json.loads(unknown.body)["error"]["message"] == "Session not found; begin again with initialize"
+
+
+# A server's clock stands still here: an access token that expired within the leeway has that much left.
+ALMOST = {"issued_at": int(NOW) - 600, "expires_at": int(NOW) - 4}
+
+
+@pytest.mark.parametrize("kind", ["standalone", "listen"])
+async def test_an_open_stream_ends_with_its_access_token(tmp_path, kind):
+    gate, asked = Gate(), Asked()
+    async with in_process(tmp_path, offer=[gate.tool()]) as server:
+        token = server.token(**ALMOST)
+        headers = await session(server, token)
+        with trio.fail_after(10):
+            await asked.ask(streams(server, kind, token, headers, gate))
+
+        assert asked.answer is not None
+        assert asked.answer.status == 200
+
+
+async def test_the_stream_of_a_modern_call_ends_with_its_access_token_and_the_call_with_it(tmp_path):
+    gate, asked = Gate(), Asked()
+    async with in_process(tmp_path, offer=[gate.tool()]) as server:
+        token = server.token(**ALMOST)
+        with trio.fail_after(10):
+            await asked.ask(streams(server, "modern call", token, {}, gate))
+
+        assert asked.answer is not None
+        assert [event["method"] for event in asked.answer.events] == ["notifications/progress"]
+        assert server.records()[-1]["outcome"] == "cancelled"
+
+
+async def test_the_stream_of_a_legacy_call_is_released_and_its_client_comes_back_with_another_access_token(tmp_path):
+    gate, asked, resumed = Gate(), Asked(), Asked()
+    async with in_process(tmp_path, offer=[gate.tool()]) as server, trio.open_nursery() as nursery:
+        token = server.token(**ALMOST)
+        headers = await session(server, token)
+        nursery.start_soon(asked.ask, streams(server, "legacy call", token, headers, gate))
+        with trio.fail_after(10):
+            await until(lambda: b"retry:" in asked.heard)
+            last = Answered(200, {}, asked.heard).ids[-1]
+            gate.go.set()
+            await resumed.ask(lambda hear: resume(server, server.token(), headers, last, hear=hear))
+
+        assert resumed.answer is not None
+        assert resumed.answer.events[-1]["result"]["content"][0]["text"] == "done at last"
+        assert server.records()[-1]["outcome"] == "succeeded"
+
+
+async def test_who_has_left_the_directory_keeps_nothing_and_it_is_on_record(tmp_path):
+    store = Store.open(tmp_path / "state.db")
+    kept: list[dict[str, Any]] = []
+
+    class Audit:
+        async def append(self, entry: bytes) -> None:
+            kept.append(record.decode(entry))
+
+    for number, subject in enumerate(("alice", "zoe")):
+        code = CodeGrant(
+            family_id=subject,
+            client_id="client",
+            tenant="tenant-a",
+            subject=subject,
+            scopes=("tools:call",),
+            redirect_uri="r",
+            challenge="c",
+            expires_at=NOW,
+            redeemed=False,
+        )
+        await store.grants.add_code(subject, code, consent_id=f"{number}", now=NOW)
+        await store.grants.redeem_code(subject, refresh_digest=f"token of {subject}", now=NOW)
+    await end_the_departed(store, demo_config().directory(), audit=Audit(), clock=lambda: NOW)
+
+    assert await store.endings.subjects() == {("tenant-a", "alice")}
+    assert [(entry["kind"], entry["tenant"], entry["subject"]) for entry in kept] == [
+        ("subject_ended", "tenant-a", "zoe")
+    ]
+    store.close()

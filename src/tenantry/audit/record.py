@@ -37,6 +37,8 @@ class Kind(Enum):
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
     CODE_REUSED = "code_reused"
     REFRESH_REUSED = "refresh_reused"
+    SUBJECT_ENDED = "subject_ended"
+    """Somebody is no longer in the directory, and what they granted has ended."""
     SESSION_REFUSED = "session_refused"
 
 

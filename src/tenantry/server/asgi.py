@@ -47,7 +47,7 @@ _log = structlog.get_logger()
 class Exchange:
     """One request under way: its head at once, its body when asked for."""
 
-    __slots__ = ("_body_due", "_gone", "_receive", "_send", "request", "streaming")
+    __slots__ = ("_body_due", "_gone", "_receive", "_send", "request", "stream_deadline", "streaming")
 
     def __init__(self, request: web.Request, receive: Receive, send: Send) -> None:
         self.request = request
@@ -57,6 +57,8 @@ class Exchange:
         self._body_due = _announces_body(request.headers)
         self.streaming = False
         """Whether an event stream has begun from inside of the handler and not ended."""
+        self.stream_deadline = float("inf")
+        """When an event stream must have ended: trio's clock, seconds."""
 
     @property
     def body_due(self) -> bool:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 import structlog
+import trio
 
 from tenantry import web
 from tenantry.config import Config
@@ -69,6 +70,10 @@ class Authentication:
         _log.debug("an access token was refused", error=error.error, detail=error.detail)
         challenge = bearer.challenge(self._config, error=error)
         return web.HttpError(error.status, error.description, headers={"www-authenticate": challenge})
+
+    def deadline(self, principal: Principal) -> float:
+        """When what streams on behalf of `principal` must end, on trio's clock: no text says, so with its token."""
+        return trio.current_time() + principal.expires_at + access_token.LEEWAY_S - self._clock()
 
     def stands(self, principal: Principal) -> bool:
         """Tell whether the grant behind a verified access token still counts, as far as the feed was heard."""

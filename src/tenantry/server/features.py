@@ -213,7 +213,7 @@ class Features:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
             answer = self._answered(incoming, call, ended)
         if answer is None:
-            return GONE
+            return await incoming.stream.abandon()
         return await incoming.stream.finish(answer)
 
     def _answered(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:

@@ -2,8 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 
-import trio
-
 from tenantry import jsonrpc, policy, web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
@@ -15,7 +13,6 @@ from tenantry.mcp.context import LEVELS
 from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.route import Legacy
 from tenantry.mcp.session import Session
-from tenantry.oauth.access_token import LEEWAY_S
 from tenantry.policy import Denied, Feature
 from tenantry.server.asgi import Answer, Exchange
 from tenantry.server.audit_writer import Recorder
@@ -251,10 +248,10 @@ class LegacyEra:
         """Open the session's standalone stream, or go on with the one that a `Last-Event-ID` names."""
         await exchange.read_body(limit=0)
         session = await self._session(exchange.request, principal)
-        # No text says what becomes of a stream whose access token expires; it ends, and the client comes again.
-        deadline = trio.current_time() + principal.expires_at + LEEWAY_S - self._clock()
         last_event_id = exchange.request.headers.get("last-event-id")
-        return await self._streams.open(session, principal, last_event_id=last_event_id, deadline=deadline)
+        return await self._streams.open(
+            session, principal, last_event_id=last_event_id, deadline=exchange.stream_deadline
+        )
 
     # --- methods of the legacy era alone
 

@@ -44,6 +44,7 @@ class McpEndpoint:
         """Answer any method; strangers get 401 whatever they ask for."""
         request = exchange.request
         principal = self._authentication.principal(request)
+        exchange.stream_deadline = self._authentication.deadline(principal)
         serve = self._served.get(request.method)
         if serve is None:
             raise web.HttpError(405, "that method is not served here", headers={"allow": ", ".join(self._served)})

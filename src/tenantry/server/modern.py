@@ -18,7 +18,6 @@ from tenantry.mcp.interaction import BadAnswer
 from tenantry.mcp.route import Modern
 from tenantry.mcp.tools import TaskSupport
 from tenantry.oauth import sealing
-from tenantry.oauth.access_token import LEEWAY_S
 from tenantry.policy import Denied, Feature
 from tenantry.server.asgi import Answer, EventStream, Exchange, SendBytes
 from tenantry.server.calls import Call, running_tool
@@ -78,14 +77,11 @@ def _binding(kind: str, principal: Principal, params: Object) -> list[str]:
 class ModernEra:
     """Answers requests that carry their own metadata; each stands for itself."""
 
-    def __init__(
-        self, *, features: Features, changes: Changes, tasks: Tasks, states: RequestStates, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, *, features: Features, changes: Changes, tasks: Tasks, states: RequestStates) -> None:
         self._features = features
         self._changes = changes
         self._tasks = tasks
         self._states = states
-        self._clock = clock
         self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {
             "server/discover": self._discover,
             "subscriptions/listen": self._listen,
@@ -214,7 +210,6 @@ class ModernEra:
             _require_tasks(incoming)
         honoured = await self._honoured(incoming, wanted)
         id_ = incoming.message.id
-        deadline = trio.current_time() + incoming.principal.expires_at + LEEWAY_S - self._clock()
         waiting: deque[bytes] = deque(maxlen=PENDING_MAX)
         come = trio.Event()
 
@@ -247,7 +242,11 @@ class ModernEra:
 
         closing = {"_meta": {SUBSCRIPTION_ID: id_}}
         body = results.complete(closing, revision=incoming.revision, version=__version__)
-        return EventStream(run=run, deadline=deadline, farewell=sse.event(jsonrpc.encode(jsonrpc.result(id_, body))))
+        return EventStream(
+            run=run,
+            deadline=incoming.exchange.stream_deadline,
+            farewell=sse.event(jsonrpc.encode(jsonrpc.result(id_, body))),
+        )
 
     async def _honoured(self, incoming: Incoming, wanted: Object) -> dict[str, Any]:
         uris, task_ids = wanted.get("resourceSubscriptions", []), wanted.get("taskIds", [])

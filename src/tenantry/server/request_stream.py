@@ -53,7 +53,8 @@ class RequestStream:
         """Run a call in the block: its messages are sent as they come, and a comment where it is quiet for long.
 
         With `leaving_cancels` a client that leaves cancels the block (2026-07-28, cancellation); without, the call
-        goes on (2025-11-25, transports: a disconnect is no cancellation).
+        goes on (2025-11-25, transports: a disconnect is no cancellation). A stream that reaches the exchange's
+        deadline is released where that is possible, and cancels the block elsewhere.
         """
         leaving = [self._exchange.wait_for_disconnect] if leaving_cancels else []
         async with cancelled_by(self._pump, *leaving):
@@ -70,16 +71,18 @@ class RequestStream:
         self._waiting.append(jsonrpc.encode(message))
         await self._flush()
 
-    async def release(self) -> None:
-        """End the connection and not the call, where the client can come back (2025-11-25, transports)."""
+    async def release(self) -> bool:
+        """End the connection and not the call; False where the client could not come back (2025-11-25, transports)."""
         await self._flush()
-        if not self._priming or self._events is None or self._state is State.RELEASED:
-            return
+        if not self._priming or self._events is None:
+            return False
         async with self._lock:
-            await self._begin()
-            await self._exchange.send_part(sse.retry(RETRY_MS))
-            await self._exchange.end_stream()
-            self._step(Event.RELEASE)
+            if self._state is not State.RELEASED:
+                await self._begin()
+                await self._exchange.send_part(sse.retry(RETRY_MS))
+                await self._exchange.end_stream()
+                self._step(Event.RELEASE)
+        return True
 
     async def finish(self, response: web.Response) -> Answer:
         """Give the response: as it is where no message came before it, else as the stream's last event."""
@@ -109,15 +112,26 @@ class RequestStream:
 
     async def _pump(self) -> None:
         while True:
-            with trio.move_on_after(KEEP_ALIVE_S) as quiet:
+            with trio.move_on_at(self._next_look()) as quiet:
                 await self._wake.wait()
             self._wake = trio.Event()
             await self._flush()
-            if quiet.cancelled_caught and self._state is not State.RELEASED and not self._silent:
-                async with self._lock:
-                    await self._begin()
-                    self._step(Event.KEEP_ALIVE)
-                    await self._exchange.send_part(KEEP_ALIVE_COMMENT)
+            if trio.current_time() < self._exchange.stream_deadline:
+                if quiet.cancelled_caught and self._state is not State.RELEASED and not self._silent:
+                    await self._keep_alive()
+            elif self._state is State.STREAMING and not await self.release():
+                return
+
+    def _next_look(self) -> float:
+        now = trio.current_time()
+        deadline = self._exchange.stream_deadline
+        return min(now + KEEP_ALIVE_S, deadline) if now < deadline else now + KEEP_ALIVE_S
+
+    async def _keep_alive(self) -> None:
+        async with self._lock:
+            await self._begin()
+            self._step(Event.KEEP_ALIVE)
+            await self._exchange.send_part(KEEP_ALIVE_COMMENT)
 
     async def _flush(self) -> None:
         async with self._lock:

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,10 +32,11 @@ from tenantry.server import host
 from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import ASGIApp, application
 from tenantry.server.audit_log import FILE_NAME, AuditLog
-from tenantry.server.audit_writer import AuditWriter
+from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
 from tenantry.server.authentication import Authentication
 from tenantry.server.calls import Calls
 from tenantry.server.changes import Changes, World
+from tenantry.server.departures import end_the_departed
 from tenantry.server.event_store import EventStore
 from tenantry.server.features import Features
 from tenantry.server.feed import Feed
@@ -193,7 +194,7 @@ def build(
             audit=audit,
             clock=clock,
         ),
-        modern=ModernEra(features=features, changes=changes, tasks=tasks, states=states, clock=clock),
+        modern=ModernEra(features=features, changes=changes, tasks=tasks, states=states),
     )
     services = Services(
         config=config,
@@ -239,7 +240,9 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
                     serving.start_soon(parts.sessions.run)
                     serving.start_soon(parts.feed.run)
                     await serving.start(parts.tasks.run)
-                    await serving.start(partial(_reload_on_signal, settings, parts.changes))
+                    departed = partial(end_the_departed, store, audit=audit, clock=time.time)
+                    await departed(parts.changes.world.directory)
+                    await serving.start(partial(_reload_on_signal, settings, parts.changes, departed))
                     await serving.start(partial(_serve_until, stop, app, listening, serving.cancel_scope))
                     on_ready(config.resource)
             finally:
@@ -298,7 +301,11 @@ async def _stop_on_signal(
 
 
 async def _reload_on_signal(
-    settings: Settings, changes: Changes, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    settings: Settings,
+    changes: Changes,
+    departed: Callable[[Directory], Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     if settings.read_again is None or threading.current_thread() is not threading.main_thread():
         task_status.started()
@@ -313,6 +320,10 @@ async def _reload_on_signal(
             else:
                 changes.replace(world)
                 _log.info("the configuration was reloaded", source=settings.source)
+                try:
+                    await departed(world.directory)
+                except AuditUnavailable as error:
+                    _log.error("a departure is not on record", reason=str(error))
 
 
 def reread(settings: Settings) -> World:
