@@ -1,7 +1,6 @@
 """`tenantry audit`: what is shown of a log, and the exit statuses of its check."""
 
 import json
-import sqlite3
 
 import pytest
 
@@ -10,6 +9,7 @@ from tenantry.audit.record import Kind
 from tenantry.cli import app
 from tenantry.server import audit_log
 from tenantry.server.audit_log import AuditLog
+from tests.audit_logs import tamper as tamper_with
 
 HOSTILE = "\x1b[2J[red]\u202eevil[/red]\n[/]"
 # 2026-11-23 12:00:00 UTC, in microseconds
@@ -25,7 +25,8 @@ ENTRIES = [
 @pytest.fixture
 def data(tmp_path):
     log = AuditLog(tmp_path / audit_log.FILE_NAME)
-    log.commit(ENTRIES)
+    log.commit(ENTRIES[:3])
+    log.commit(ENTRIES[3:])
     log.close()
     return tmp_path
 
@@ -44,13 +45,7 @@ def audit(capsys):
 
 
 def tamper(data, *statements):
-    connection = sqlite3.connect(data / audit_log.FILE_NAME)
-    for trigger in ("no_change", "no_removal", "no_hole"):
-        connection.execute(f"DROP TRIGGER {trigger}")
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
+    tamper_with(data / audit_log.FILE_NAME, *statements)
 
 
 def listed(audit, data, *words):
@@ -140,13 +135,9 @@ def test_an_empty_log_stands(audit, tmp_path):
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
-        ("DELETE FROM record WHERE seq = 2", "record 2 is missing; the next one is 3; records 1 to 1 stand"),
+        ("DELETE FROM record WHERE seq = 4", "records 1 to 3 stand"),
         ("DELETE FROM record WHERE seq = 1", "record 1 is missing; the next one is 2"),
-        ("UPDATE record SET body = x'ff' WHERE seq = 4", "record 4 is malformed: not JSON; records 1 to 3 stand"),
-        (
-            "UPDATE record SET body = CAST(' ' || body AS BLOB) WHERE seq = 3",
-            "record 3 is malformed: not in canonical form",
-        ),
+        ("UPDATE record SET body = x'ff' WHERE seq = 4", "record 4 was changed: its hash is another; records 1 to 3"),
         ("DROP TABLE record", "can't be read"),
     ],
 )

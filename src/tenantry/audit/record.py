@@ -40,6 +40,8 @@ class Kind(Enum):
     SUBJECT_ENDED = "subject_ended"
     """Somebody is no longer in the directory, and what they granted has ended."""
     SESSION_REFUSED = "session_refused"
+    LOG_PRUNED = "log_pruned"
+    """The content of all records up to `upto` was taken out; their hashes stay."""
 
 
 class Outcome(Enum):
@@ -85,6 +87,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "revision": (str,),
     "mode": (str,),
     "peer": (str,),
+    "upto": (int,),
 }
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 import trio
@@ -227,7 +228,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
         port = listening.getsockname()[1]
         config = _reachable(settings, port)
         store = Store.open(settings.data / "state.db")
-        log = AuditLog(settings.data / FILE_NAME)
+        log = AuditLog(settings.data / FILE_NAME, host=urlsplit(config.public_url).hostname or "localhost")
         audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
         sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host))
         parts = build(config, offer=offer, store=store, audit=audit, sites=sites)
@@ -249,6 +250,8 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
                 with trio.CancelScope(shield=True):
                     await parts.sessions.write_back()
                 audit.close()
+        if audit.failure is None:
+            log.commit([], sign=True)
         log.close()
         store.close()
         if audit.failure is not None:

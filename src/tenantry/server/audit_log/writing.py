@@ -1,0 +1,206 @@
+"""The writing side: one process has a log open, one thread at a time commits."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from tenantry.audit.checkpoint import BadCheckpoint, Checkpoint
+from tenantry.audit.merkle import TILE, CompactRange, leaf_hash, rebuilt
+from tenantry.audit.verification import CHECKPOINT_RECORDS
+from tenantry.server.audit_key import HeldKey, flush_directory
+from tenantry.server.audit_log.schema import MIGRATIONS, has_expected_schema
+from tenantry.server.store.database import migrate, open_database
+
+_log = structlog.get_logger()
+
+
+class AuditLogDamaged(Exception):
+    """What is in the file does not fit together; nothing may be added to it."""
+
+
+class AuditLog:
+    """A log that is open for writing.
+
+    `host` names the log where it is new, `copy` is a second place for its checkpoints. Raises OSError, sqlite3.Error
+    or RuntimeError where it can't be opened, `AuditLogInUse` where another process has it (unless `wait`), and
+    `AuditLogDamaged`.
+    """
+
+    def __init__(self, path: Path, *, host: str = "localhost", copy: Path | None = None, wait: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = path
+        self._copy_path = copy
+        self._held = HeldKey(path, host=host, wait=wait)
+        self._tree = CompactRange()
+        self._root = self._tree.root()
+        self._heads = self._checkpoints = 0
+        self._signed: int | None = None
+        self._failed = False
+        try:
+            self._open()
+        except BaseException:
+            self._held.release()
+            raise
+
+    @property
+    def size(self) -> int:
+        """How many records are durable."""
+        return self._tree.size
+
+    def commit(self, entries: Sequence[bytes], *, sign: bool = False) -> None:
+        """Append the entries in their order; when this returns they are on the disk (WAL, synchronous FULL).
+
+        With `sign`, and after `CHECKPOINT_RECORDS` records anyhow, a checkpoint is among them. Raises sqlite3.Error
+        where it failed; the log then takes nothing until `reopen`.
+        """
+        self._write(entries, sign=sign)
+
+    def prune(self, upto: int, tombstone: bytes) -> None:
+        """Take out the content of the records up to `upto`; `tombstone` is the record that says so.
+
+        Raises as `commit`.
+        """
+
+        def empty(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO pruning VALUES (?, ?)", (self._tree.size + 1, upto))
+            # Tombstones keep their content: they say why the rest has none.
+            connection.execute(
+                "UPDATE record SET body = NULL"
+                " WHERE seq <= ? AND body IS NOT NULL AND seq NOT IN (SELECT seq FROM pruning)",
+                (upto,),
+            )
+
+        self._connection.execute("PRAGMA secure_delete=ON")
+        self._write([tombstone], sign=True, then=empty)
+        self._connection.execute("VACUUM")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def reopen(self) -> None:
+        """After a failure: open the file afresh, and take it only if all that was acknowledged is in it.
+
+        Raises as opening does. What a failed commit left behind whole is a part of the log from then on.
+        """
+        size, root = self._tree.size, self._root
+        self._connection.close()
+        self._open()
+        stored = self._connection.execute("SELECT root FROM head WHERE size = ?", (size,)).fetchone()
+        if size and stored != (root,):
+            self._failed = True
+            raise AuditLogDamaged(f"what was acknowledged up to record {size} is not in the file")
+
+    def close(self) -> None:
+        """Close the file and let another process write to it."""
+        self._connection.close()
+        self._held.release()
+
+    def _write(
+        self, entries: Sequence[bytes], *, sign: bool, then: Callable[[sqlite3.Connection], None] | None = None
+    ) -> None:
+        if self._failed:
+            raise sqlite3.OperationalError("the audit log failed before and was not opened again")
+        tree, rows, tiles = _grown(self._tree, entries)
+        root = tree.root()
+        note = self._checkpoint(tree.size, root) if self._is_due(tree.size, asked=sign) else None
+        if not rows and note is None:
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT INTO record VALUES (?, ?, ?)", rows)
+            self._connection.executemany("INSERT INTO tile VALUES (?, ?)", tiles)
+            if rows:
+                self._connection.execute("INSERT INTO head VALUES (?, ?, ?)", (tree.size, self._heads + 1, root))
+            if then is not None:
+                then(self._connection)
+            if note is not None:
+                checkpoint = (tree.size, self._checkpoints + 1, note)
+                self._connection.execute("INSERT INTO checkpoint VALUES (?, ?, ?)", checkpoint)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._failed = True
+            raise
+        self._tree, self._root = tree, root
+        self._heads += bool(rows)
+        if note is not None:
+            self._checkpoints += 1
+            self._signed = tree.size
+            self._copy(note)
+
+    def _is_due(self, size: int, *, asked: bool) -> bool:
+        if self._signed is None:
+            return asked or size >= CHECKPOINT_RECORDS
+        return (asked and size > self._signed) or size - self._signed >= CHECKPOINT_RECORDS
+
+    def _checkpoint(self, size: int, root: bytes) -> str:
+        key = self._held.key
+        return Checkpoint(key.name, size, root).signed(key)
+
+    def _copy(self, note: str) -> None:
+        if self._copy_path is None:
+            return
+        # The log itself is whole without it: a copy that can't be written is said, and the next one tried.
+        try:
+            descriptor = os.open(self._copy_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                # The line feed before it parts it from what a power cut may have torn.
+                # A short write tears it too; then the next checkpoint is whole again.
+                os.write(descriptor, f"\n{note}".encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            _log.error("a checkpoint could not be copied", path=str(self._copy_path), error=error.strerror)
+
+    def _open(self) -> None:
+        self._connection = open_database(self._path)
+        try:
+            migrate(self._connection, MIGRATIONS)
+            flush_directory(self._path.parent)
+            self._load()
+        except BaseException:
+            self._failed = True
+            self._connection.close()
+            raise
+        self._failed = False
+
+    def _load(self) -> None:
+        """Rebuild the tree out of its tiles and the records behind them, and hold it against the last commit."""
+        if not has_expected_schema(self._connection):
+            raise AuditLogDamaged(f"{self._path} has another form than this version of tenantry makes")
+        execute = self._connection.execute
+        tiles = [hash_ for (hash_,) in execute("SELECT hash FROM tile ORDER BY number")]
+        rest = execute("SELECT leaf, body FROM record WHERE seq > ? ORDER BY seq", (len(tiles) * TILE,)).fetchall()
+        tree = rebuilt(tiles, (leaf for leaf, _ in rest))
+        root = tree.root()
+        size, number, stored = execute("SELECT size, number, root FROM head ORDER BY size DESC LIMIT 1").fetchone() or (
+            *(0, 0),
+            root,
+        )
+        if (size, stored) != (tree.size, root) or any(body and leaf_hash(body) != leaf for leaf, body in rest):
+            raise AuditLogDamaged(f"{self._path}: the last records do not fit the last commit")
+        last = execute("SELECT size, number, note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+        try:
+            if last is not None and Checkpoint.parse(last[2], self._held.key.verifier).size != last[0]:
+                raise AuditLogDamaged(f"{self._path}: the last checkpoint is of another size")
+        except BadCheckpoint as error:
+            raise AuditLogDamaged(f"{self._path}: the last checkpoint is not of this log's key: {error}") from None
+        self._tree, self._root, self._heads = tree, root, number
+        self._signed, self._checkpoints = (None, 0) if last is None else last[:2]
+
+
+def _grown(
+    tree: CompactRange, entries: Sequence[bytes]
+) -> tuple[CompactRange, list[tuple[int, bytes, bytes]], list[tuple[int, bytes]]]:
+    """Append to a copy of the tree; give it with the rows of the records, and of the tiles that they complete."""
+    tree = tree.copy()
+    rows: list[tuple[int, bytes, bytes]] = []
+    tiles: list[tuple[int, bytes]] = []
+    for body in entries:
+        leaf = leaf_hash(body)
+        tile = tree.append(leaf)
+        rows.append((tree.size, leaf, body))
+        if tile is not None:
+            tiles.append((tree.size // TILE - 1, tile))
+    return tree, rows, tiles
