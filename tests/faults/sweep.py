@@ -133,8 +133,8 @@ def main() -> int:
             faults = Faults.make(Path(directory), under=Path(directory) / "runs")
             command = [sys.executable, "-m", "tests.faults.sweep", *sys.argv[1:]]
             return subprocess.run(command, check=False, env=faults.environment).returncode
-    directory = Path(os.environ["FAULTS"]).parent
-    tallies = sweep(directory / "runs", Faults(directory), every=options.every)
+    made = Path(os.environ["FAULTS"]).parent
+    tallies = sweep(made / "runs", Faults(made), every=options.every)
     for plant, tally in tallies.items():
         print(
             f"{plant}: {len(tally.bad)} bad of {tally.runs} runs, "

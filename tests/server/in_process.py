@@ -220,7 +220,7 @@ class InProcess:
 def faults(revision: str | None, method: str | None, answer: Answered) -> list[str]:
     """What the revision's official schema says against the messages of an answer."""
     kind = answer.headers.get("content-type")
-    if revision not in REVISIONS or kind is None:
+    if revision not in REVISIONS or kind is None or not answer.body:
         return []
     messages = answer.events if kind == "text/event-stream" else [answer.json]
     return [
