@@ -103,6 +103,9 @@ class ClientsSection(_Section):
     registration: RegistrationPolicy = RegistrationPolicy.OPEN
     initial_access_tokens: tuple[Digest, ...] = ()
     """SHA-256 digests of the tokens that admit to registration."""
+    client_id_metadata_documents: bool = False
+    """Whether a client's id may be the URL of a document about it, which the server then fetches."""
+    document_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
 
     @field_validator("registration", mode="before")
     @classmethod

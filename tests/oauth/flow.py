@@ -16,11 +16,14 @@ from tenantry import config as configuration
 from tenantry import web
 from tenantry.identity import Principal
 from tenantry.oauth import pkce
+from tenantry.oauth.client_documents import Location
 from tenantry.policy import Directory
 from tenantry.server.app import App
 from tenantry.server.asgi import Exchange
 from tenantry.server.authentication import Authentication
+from tenantry.server.client_documents import Fetch, KnownClients
 from tenantry.server.feed import Feed
+from tenantry.server.fetch import Fetched, FetchFailed
 from tenantry.server.keys import SigningKeys
 from tenantry.server.login import Login
 from tenantry.server.oauth_endpoints import OAuthEndpoints
@@ -68,6 +71,11 @@ class Recorded:
         return [row["kind"] for row in self.rows]
 
 
+async def nothing_there(_location: Location) -> Fetched:
+    """The net, for a server that must not ask for anything."""
+    raise FetchFailed("there is no net")
+
+
 @dataclass
 class World:
     """An authorization server over a store at `path`, with a clock that stands still."""
@@ -76,6 +84,7 @@ class World:
     config: configuration.Config = field(default_factory=config)
     now: float = START
     audit: Recorded = field(default_factory=Recorded)
+    fetch: Fetch = nothing_there
     numbers: Iterator[int] = field(default_factory=count)
 
     def __post_init__(self) -> None:
@@ -93,6 +102,7 @@ class World:
             config=self.config,
             directory=self.directory,
             store=self.store,
+            clients=KnownClients(config=self.config, store=self.store, fetch=self.fetch, clock=lambda: self.now),
             audit=self.audit,
             keys=self.keys,
             feed=self.feed,

@@ -8,7 +8,9 @@ ISSUER = "https://mcp.example.com"
 
 
 def test_the_authorization_server_says_everything_explicitly():
-    assert metadata.authorization_server(issuer=ISSUER, scopes={"b": "", "a": ""}, registration=True) == {
+    assert metadata.authorization_server(
+        issuer=ISSUER, scopes={"b": "", "a": ""}, registration=True, client_documents=False
+    ) == {
         "issuer": ISSUER,
         "authorization_endpoint": f"{ISSUER}/authorize",
         "token_endpoint": f"{ISSUER}/token",
@@ -39,13 +41,13 @@ def test_the_protected_resource_names_itself_and_its_authorization_server():
 
 def test_where_nobody_can_register_no_endpoint_is_named():
     assert "registration_endpoint" not in metadata.authorization_server(
-        issuer=ISSUER, scopes={"a": ""}, registration=False
+        issuer=ISSUER, scopes={"a": ""}, registration=False, client_documents=False
     )
 
 
 def test_nothing_is_null_or_empty():
     for document in (
-        metadata.authorization_server(issuer=ISSUER, scopes=[], registration=False),
+        metadata.authorization_server(issuer=ISSUER, scopes=[], registration=False, client_documents=False),
         metadata.protected_resource(resource=f"{ISSUER}/mcp", issuer=ISSUER, scopes=[]),
     ):
         assert "null" not in json.dumps(document)

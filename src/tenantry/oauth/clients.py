@@ -74,7 +74,12 @@ def register(body: bytes, *, known_scopes: Collection[str]) -> dict[str, Any]:
     Raises `OAuthError` invalid_client_metadata, invalid_redirect_uri or invalid_software_statement
     (RFC 7591 section 3.2.2).
     """
-    asked = _parse(body)
+    return accept(parse_json_object(body), known_scopes=known_scopes)
+
+
+def accept(document: dict[str, Any], *, known_scopes: Collection[str]) -> dict[str, Any]:
+    """The same for a document that is decoded already."""
+    asked = _understood(document)
     if asked.software_statement is not None:
         raise OAuthError("invalid_software_statement", "software statements are not supported by this server")
     for uri in asked.redirect_uris:
@@ -114,8 +119,7 @@ def _invalid(description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description)
 
 
-def _parse(body: bytes) -> _Registration:
-    document = parse_json_object(body)
+def _understood(document: dict[str, Any]) -> _Registration:
     try:
         return _Registration.model_validate(document)
     except ValidationError as error:

@@ -26,10 +26,13 @@ def protected_resource_url(resource: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{protected_resource_path(resource)}"
 
 
-def authorization_server(*, issuer: str, scopes: Iterable[str], registration: bool) -> dict[str, object]:
+def authorization_server(
+    *, issuer: str, scopes: Iterable[str], registration: bool, client_documents: bool
+) -> dict[str, object]:
     """The authorization server's own description (RFC 8414 section 2, RFC 9207 section 3).
 
-    `registration` says whether clients can register (RFC 7591).
+    `registration` says whether clients can register (RFC 7591), `client_documents` whether a client's id may be the
+    URL of its metadata document.
     """
     return _without_empty(
         {
@@ -47,6 +50,7 @@ def authorization_server(*, issuer: str, scopes: Iterable[str], registration: bo
             "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
+            "client_id_metadata_document_supported": client_documents or None,
         }
     )
 

@@ -54,6 +54,7 @@ class Consent:
         self._config = services.config
         self._directory = services.directory
         self._store = services.store
+        self._clients = services.clients
         self._audit = services.audit
         self._pages = pages
         self._seals = seals
@@ -130,7 +131,7 @@ class Consent:
         if form.get("decision") not in ("allow", "deny"):
             raise web.HttpError(400, "choose to allow or to deny")
         wanted = _Wanted.unsealed(state["wanted"])
-        client = await self._store.clients.find(wanted.client_id)
+        client = await self._clients.find(wanted.client_id, peer=request.peer)
         authorization.redirect_uri_of({"redirect_uri": wanted.redirect_uri}, client)
         ticked = tuple(name for name in wanted.scopes if TICK + name in form)
         if form["decision"] == "deny" or not ticked:
@@ -172,6 +173,7 @@ class Consent:
         reason: str | None = None,
     ) -> str:
         grantable = self._directory().grantable(session.tenant, session.subject)
+        await self._clients.keep(wanted.client_id, peer=request.peer)
         code, now = self._fresh(), self._clock()
         grant = token.CodeGrant(
             family_id=self._fresh(),

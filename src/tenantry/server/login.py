@@ -40,7 +40,7 @@ class Login:
 
     def __init__(self, services: Services) -> None:
         self._config = services.config
-        self._store = services.store
+        self._clients = services.clients
         self._fresh = services.fresh
         self._seals = Seals(keys=services.keys, clock=services.clock)
         self._pages = Pages(site=redirects.host(services.config.issuer), fresh=services.fresh)
@@ -82,7 +82,7 @@ class Login:
         parameters = web.parse_form(request.query[: MAX_QUERY + 1])
         if max(len(request.query), len(urlencode(parameters))) > MAX_QUERY:
             raise web.HttpError(414, "the authorization request is too long")
-        client = await self._store.clients.find(parameters.get("client_id", ""))
+        client = await self._clients.find(parameters.get("client_id", ""), peer=request.peer)
         redirect_uri = authorization.redirect_uri_of(parameters, client)
         if client is None:
             raise AssertionError("redirect_uri_of lets no unknown client through")

@@ -24,7 +24,10 @@ class OAuthEndpoints:
         config = self._config
         registration = self._registration.routes()
         server = metadata.authorization_server(
-            issuer=config.issuer, scopes=config.scopes, registration=bool(registration)
+            issuer=config.issuer,
+            scopes=config.scopes,
+            registration=bool(registration),
+            client_documents=config.clients.client_id_metadata_documents,
         )
         resource = metadata.protected_resource(resource=config.resource, issuer=config.issuer, scopes=config.scopes)
         return {

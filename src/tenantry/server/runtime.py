@@ -37,10 +37,12 @@ from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
 from tenantry.server.authentication import Authentication
 from tenantry.server.calls import Calls
 from tenantry.server.changes import Changes, World
+from tenantry.server.client_documents import Fetch, KnownClients
 from tenantry.server.departures import end_the_departed
 from tenantry.server.event_store import EventStore
 from tenantry.server.features import Features
 from tenantry.server.feed import Feed
+from tenantry.server.fetch import Fetcher
 from tenantry.server.keys import SigningKeys
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.login import Login
@@ -159,8 +161,12 @@ def build(
     audit: AuditWriter,
     sites: web.Sites,
     clock: Callable[[], float] = time.time,
+    fetch: Fetch | None = None,
 ) -> Parts:
-    """Wire everything up: the one place where the parts meet."""
+    """Wire everything up: the one place where the parts meet.
+
+    `fetch` gets clients' metadata documents; without it they come from the net.
+    """
     changes = Changes(World(config.directory(), offer))
     keys = SigningKeys.load(store, now=int(clock()))
     feed = Feed(store.announcements)
@@ -201,6 +207,12 @@ def build(
         config=config,
         directory=directory,
         store=store,
+        clients=KnownClients(
+            config=config,
+            store=store,
+            fetch=fetch or Fetcher(ports=config.clients.document_ports).get,
+            clock=clock,
+        ),
         audit=audit,
         keys=keys,
         feed=feed,

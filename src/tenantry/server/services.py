@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tenantry.config import Config
 from tenantry.policy import Directory
 from tenantry.server.audit_writer import Recorder
+from tenantry.server.client_documents import KnownClients
 from tenantry.server.feed import Feed
 from tenantry.server.keys import SigningKeys
 from tenantry.server.store import Store
@@ -19,6 +20,7 @@ class Services:
     directory: Callable[[], Directory]
     """Who exists by now: a reload changes it."""
     store: Store
+    clients: KnownClients
     audit: Recorder
     keys: SigningKeys
     feed: Feed
