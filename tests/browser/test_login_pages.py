@@ -334,6 +334,45 @@ def test_nothing_sticks_out_of_a_small_or_dark_page(visiting, name, options):
         visit.log_in()
         assert visit.page.evaluate(wide) == 0
         visit.screenshot(f"consent-{name}")
+        visit.press("Allow")
+        visit.redeem(visit.answer()["code"])
+        visit.page.goto(f"{visit.server.issuer}/account")
+        assert visit.page.evaluate(wide) == 0
+        visit.screenshot(f"account-{name}")
+
+
+def test_the_account_page_ends_grants_and_login_sessions_by_keyboard(visiting):
+    with visiting() as visit, visiting() as elsewhere:
+        visit.authorize()
+        visit.log_in("bob")
+        visit.press("Allow")
+        tokens = visit.redeem(visit.answer()["code"]).json()
+        elsewhere.page.goto(f"{visit.server.issuer}/account")
+        elsewhere.log_in("bob")
+        expect(elsewhere.page.get_by_role("heading", level=1)).to_have_text("Your account")
+        account = visit.page
+        account.goto(f"{visit.server.issuer}/account")
+        application = account.get_by_role("region", name=CLIENT_NAME)
+        expect(application.get_by_text("Call the tools of your tenant")).to_be_visible()
+        expect(account.get_by_role("region", name="This browser")).to_have_count(1)
+        visit.screenshot("account")
+        account.keyboard.press("Tab")
+        expect(application.get_by_role("button", name="Remove access")).to_be_focused()
+        account.keyboard.press("Enter")
+        expect(application).to_have_count(0)
+        call = httpx2.post(
+            visit.server.url, headers={"authorization": f"Bearer {tokens['access_token']}"}, trust_env=False
+        )
+        assert call.status_code == 401
+        others = account.get_by_role("region", name="Another browser")
+        while count := others.count():
+            others.first.get_by_role("button", name="Log out there").press("Enter")
+            expect(others).to_have_count(count - 1)
+        elsewhere.page.reload()
+        expect(elsewhere.page.get_by_role("heading", level=1)).to_have_text("Log in")
+        account.get_by_role("button", name="Log out", exact=True).press("Enter")
+        expect(account.get_by_role("heading", level=1)).to_have_text("Log in")
+        visit.screenshot("account-login")
 
 
 # What WCAG 2.2 has a number for (1.4.3, 1.4.11): text against what is behind it, and a control's edge likewise.
@@ -386,6 +425,9 @@ def test_everything_is_labelled_and_can_be_read(visiting, scheme):
         check()
         visit.log_in()
         expect(visit.page.get_by_role("heading", level=1)).to_have_text("Allow access?")
+        check()
+        visit.page.goto(f"{visit.server.issuer}/account")
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("Your account")
         check()
         visit.page.goto(f"{visit.server.issuer}/authorize?client_id=unknown")
         expect(visit.page.get_by_role("heading", level=1)).to_have_text("This did not work")

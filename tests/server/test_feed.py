@@ -108,7 +108,9 @@ async def test_who_asks_nothing_hears_all_the_same(store, path, autojump_clock):
 
 async def test_an_ended_person_keeps_nothing_and_colleagues_keep_theirs(store):
     for subject in ("alice", "bob"):
-        await store.login_sessions.add(subject, tenant="acme", subject=subject, expires_at=100, instead_of=None)
+        await store.login_sessions.add(
+            subject, tenant="acme", subject=subject, peer="", now=0, expires_at=100, instead_of=None
+        )
     feed = Feed(store.announcements)
     news = told(feed, Kind.SUBJECT_ENDED)
     await store.endings.subject("acme", "alice", now=1)

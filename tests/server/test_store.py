@@ -119,19 +119,26 @@ async def test_a_revoked_family_rotates_nothing_and_is_known_after_a_restart(sto
 
 
 async def test_a_login_session_takes_the_place_of_the_one_before(store: Store):
-    await store.login_sessions.add("one", tenant="acme", subject="alice", expires_at=100, instead_of=None)
-    await store.login_sessions.add("two", tenant="acme", subject="bob", expires_at=100, instead_of="one")
+    await store.login_sessions.add(
+        "one", tenant="acme", subject="alice", peer="", now=0, expires_at=100, instead_of=None
+    )
+    await store.login_sessions.add(
+        "two", tenant="acme", subject="bob", peer="", now=0, expires_at=100, instead_of="one"
+    )
     assert await store.login_sessions.find("one", now=0) is None
     assert await store.login_sessions.find("two", now=99.9) == ("acme", "bob")
     assert await store.login_sessions.find("two", now=100) is None
-    await store.login_sessions.end("two")
+    assert not await store.login_sessions.end("two", tenant="acme", subject="alice")
+    assert await store.login_sessions.end("two", tenant="acme", subject="bob")
     assert await store.login_sessions.find("two", now=0) is None
 
 
 async def test_the_purge_drops_what_has_no_use_any_more(store: Store):
     await consented(store)
     await register(store, "never used", unused_s=8 * DAY)
-    await store.login_sessions.add("session", tenant="acme", subject="alice", expires_at=100, instead_of=None)
+    await store.login_sessions.add(
+        "session", tenant="acme", subject="alice", peer="", now=0, expires_at=100, instead_of=None
+    )
     await store.purge(now=99, family_s=FAMILY_S, idle_client_s=FAMILY_S)
     assert await store.login_sessions.find("session", now=0)
     assert await store.grants.find_code("code")

@@ -29,9 +29,11 @@ class Kind(Enum):
     LOGIN_FAILED = "login_failed"
     LOGIN_THROTTLED = "login_throttled"
     LOGOUT = "logout"
+    LOGIN_SESSION_ENDED = "login_session_ended"
     CLIENT_REGISTERED = "client_registered"
     CONSENT_GRANTED = "consent_granted"
     CONSENT_DENIED = "consent_denied"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
     TOKEN_ISSUED = "token_issued"  # noqa: S105
     TOKEN_REFRESHED = "token_refreshed"  # noqa: S105
     TOKEN_REVOKED = "token_revoked"  # noqa: S105

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ class Pages:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
         )
-        self._templates.filters["sentence"] = _sentence
+        self._templates.filters.update(sentence=_sentence, moment=_moment)
 
     def render(
         self,
@@ -68,6 +69,10 @@ class Pages:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+def _moment(time_s: float) -> str:
+    return f"{datetime.fromtimestamp(time_s, UTC):%-d %B %Y, %H:%M} UTC"
 
 
 class Seals:

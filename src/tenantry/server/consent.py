@@ -14,14 +14,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tenantry import web
-from tenantry.audit import record
 from tenantry.audit.record import Kind
 from tenantry.oauth import authorization, redirects, token
 from tenantry.oauth.authorization import AuthorizationRequest
 from tenantry.oauth.clients import Client
 from tenantry.oauth.errors import OAuthError
 from tenantry.server.browser import Pages, Seals, see_other
-from tenantry.server.login_sessions import Session
+from tenantry.server.login_sessions import LoginSessions, Session
 from tenantry.server.services import Services
 
 PAGE_S = 10 * 60
@@ -50,14 +49,14 @@ class _Wanted:
 class Consent:
     """The consent page, and what the person decided on it."""
 
-    def __init__(self, services: Services, *, pages: Pages, seals: Seals) -> None:
+    def __init__(self, services: Services, *, pages: Pages, seals: Seals, sessions: LoginSessions) -> None:
         self._config = services.config
         self._directory = services.directory
         self._store = services.store
         self._clients = services.clients
-        self._audit = services.audit
         self._pages = pages
         self._seals = seals
+        self._sessions = sessions
         self._clock = services.clock
         self._fresh = services.fresh
 
@@ -95,8 +94,7 @@ class Consent:
         if redirects.is_loopback(wanted.redirect_uri):
             return False
         allowed = await self._store.consents.find(
-            tenant=session.tenant,
-            subject=session.subject,
+            **session.owner,
             client_id=wanted.client_id,
             redirect_uri=wanted.redirect_uri,
             since=self._clock() - self._config.lifetimes.refresh_absolute_s,
@@ -142,8 +140,7 @@ class Consent:
             return self._lead_back(wanted, **error.body())
         if not redirects.is_loopback(wanted.redirect_uri):
             await self._store.consents.remember(
-                tenant=session.tenant,
-                subject=session.subject,
+                **session.owner,
                 client_id=wanted.client_id,
                 redirect_uri=wanted.redirect_uri,
                 shown=wanted.scopes,
@@ -153,8 +150,8 @@ class Consent:
         return self._lead_back(wanted, code=code)
 
     async def _deny(self, request: web.Request, session: Session, wanted: _Wanted) -> web.Response:
-        await self._store.consents.forget(tenant=session.tenant, subject=session.subject, client_id=wanted.client_id)
-        await self._record(Kind.CONSENT_DENIED, request, session, client=wanted.client_id)
+        await self._store.consents.forget(**session.owner, client_id=wanted.client_id)
+        await self._sessions.record(Kind.CONSENT_DENIED, request, **session.owner, client=wanted.client_id)
         return self._lead_back(wanted, **OAuthError("access_denied", "the person said no").body())
 
     def _lead_back(self, wanted: _Wanted, **answer: str) -> web.Response:
@@ -178,8 +175,7 @@ class Consent:
         grant = token.CodeGrant(
             family_id=self._fresh(),
             client_id=wanted.client_id,
-            tenant=session.tenant,
-            subject=session.subject,
+            **session.owner,
             scopes=authorization.narrow(scopes, grantable),
             redirect_uri=wanted.redirect_uri,
             challenge=wanted.challenge,
@@ -188,24 +184,13 @@ class Consent:
         )
         if not await self._store.grants.add_code(token.digest(code), grant, consent_id=consent_id, now=now):
             raise web.HttpError(403, "this page was answered before")
-        await self._record(
+        await self._sessions.record(
             Kind.CONSENT_GRANTED,
             request,
-            session,
+            **session.owner,
             client=grant.client_id,
             family=grant.family_id,
             scope=" ".join(grant.scopes),
             reason=reason,
         )
         return code
-
-    async def _record(self, kind: Kind, request: web.Request, session: Session, **fields: str | None) -> None:
-        entry = record.encode(
-            kind,
-            time_us=int(self._clock() * 1_000_000),
-            peer=request.peer,
-            tenant=session.tenant,
-            subject=session.subject,
-            **fields,
-        )
-        await self._audit.append(entry)

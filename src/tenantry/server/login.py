@@ -15,6 +15,8 @@ from tenantry.config import Config
 from tenantry.oauth import authorization, redirects, token
 from tenantry.oauth.authorization import AuthorizationRequest
 from tenantry.oauth.errors import OAuthError
+from tenantry.server import account
+from tenantry.server.account import Account
 from tenantry.server.asgi import Exchange
 from tenantry.server.browser import Cookie, Pages, Seals, require_own_page, see_other
 from tenantry.server.consent import Consent
@@ -46,7 +48,8 @@ class Login:
         self._pages = Pages(site=redirects.host(services.config.issuer), fresh=services.fresh)
         self._browser_cookie = Cookie("tenantry_browser", services.config)
         self._sessions = LoginSessions(services, seals=self._seals)
-        self._consent = Consent(services, pages=self._pages, seals=self._seals)
+        self._account = Account(services, pages=self._pages, seals=self._seals, sessions=self._sessions)
+        self._consent = Consent(services, pages=self._pages, seals=self._seals, sessions=self._sessions)
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Path -> method -> handler."""
@@ -55,6 +58,10 @@ class Login:
             "/login": {"POST": self._answering_errors(self.log_in)},
             "/logout": {"POST": self._answering_errors(self.log_out)},
             "/consent": {"POST": self._answering_errors(self.consent)},
+            account.PATH: {
+                "GET": self._answering_errors(self.account),
+                "POST": self._answering_errors(self.change_account),
+            },
         }
 
     def _answering_errors(self, handler: Handler) -> Handler:
@@ -92,7 +99,7 @@ class Login:
             )
             session = await self._sessions.find(request)
             if session is None or "login" in asked.prompts:
-                return self._login_page(request, asked, parameters)
+                return self._login_first(request, asked, parameters)
             return await self._consent.answer(request, client, asked, session, parameters)
         except OAuthError as error:
             if not error.redirectable:
@@ -108,33 +115,38 @@ class Login:
         host = redirects.host(redirect_uri)
         return self._pages.render("error.html", status=400, message=error.description, back=url, host=host)
 
-    def _login_page(
+    def _login_first(
         self, request: web.Request, asked: AuthorizationRequest, parameters: Mapping[str, str]
     ) -> web.Response:
         if "none" in asked.prompts:
             raise OAuthError("login_required", "nobody is logged in", redirectable=True)
+        again = urlencode(_without_login_prompt(parameters))
+        return self._login_page(request, f"/authorize?{again}", redirect_uri=asked.redirect_uri)
+
+    def _login_page(self, request: web.Request, after: str, *, redirect_uri: str | None) -> web.Response:
         browser = self._browser_cookie.read(request) or self._fresh()
-        sealed = self._seals.seal(
-            "login",
-            browser=token.digest(browser),
-            next=f"/authorize?{urlencode(_without_login_prompt(parameters))}",
-            redirect_uri=asked.redirect_uri,
-        )
-        return self._login_form(sealed, redirect_uri=asked.redirect_uri, browser=browser)
+        sealed = self._seals.seal("login", browser=token.digest(browser), next=after, redirect_uri=redirect_uri)
+        return self._login_form(sealed, redirect_uri=redirect_uri, browser=browser)
 
     def _login_form(
-        self, sealed: str, *, redirect_uri: str, browser: str, user: str = "", refused: LoginRefused | None = None
+        self,
+        sealed: str,
+        *,
+        redirect_uri: str | None,
+        browser: str,
+        user: str = "",
+        refused: LoginRefused | None = None,
     ) -> web.Response:
         return self._pages.render(
             "login.html",
             status=200 if refused is None else refused.status,
-            ends_at=(redirect_uri,),
+            ends_at=() if redirect_uri is None else (redirect_uri,),
             headers={"retry-after": str(refused.wait_s)} if refused is not None and refused.wait_s else {},
             cookies=(self._browser_cookie.set(browser, max_age_s=BROWSER_COOKIE_S),),
             sealed=sealed,
             problem="" if refused is None else refused.problem,
             user=user[:MAX_USER_NAME],
-            host=redirects.host(redirect_uri),
+            host="" if redirect_uri is None else redirects.host(redirect_uri),
         )
 
     async def log_in(self, exchange: Exchange) -> web.Response:
@@ -169,6 +181,19 @@ class Login:
         form = await _own_form(exchange, self._config)
         session = await self._sessions.find(exchange.request)
         return await self._consent.decide(exchange.request, form, session)
+
+    async def account(self, exchange: Exchange) -> web.Response:
+        """Show the person's account."""
+        session = await self._sessions.find(exchange.request)
+        if session is None:
+            return self._login_page(exchange.request, account.PATH, redirect_uri=None)
+        return await self._account.page(session)
+
+    async def change_account(self, exchange: Exchange) -> web.Response:
+        """End a grant or a login session of the person's."""
+        form = await _own_form(exchange, self._config)
+        session = await self._sessions.find(exchange.request)
+        return await self._account.end(exchange.request, form.get("sealed", ""), session)
 
 
 async def _own_form(exchange: Exchange, config: Config) -> dict[str, str]:

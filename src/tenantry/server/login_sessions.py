@@ -27,6 +27,11 @@ class Session:
     tenant: str
     subject: str
 
+    @property
+    def owner(self) -> dict[str, str]:
+        """Whose it is."""
+        return {"tenant": self.tenant, "subject": self.subject}
+
 
 class LoginRefused(Exception):
     """The login did not happen; `status` 403 for a wrong pair, 429 with `wait_s` seconds after too many of them."""
@@ -91,7 +96,7 @@ class LoginSessions:
         attempt.count()
         right = await self._verified(password, None if section is None else section.password_hash, decoy)
         if section is None or not right:
-            await self._record(Kind.LOGIN_FAILED, request, subject=named)
+            await self.record(Kind.LOGIN_FAILED, request, subject=named)
             raise LoginRefused("User name or password is wrong.", status=403)
         attempt.forgive()
         session = await self._begin(request, user, section.tenant)
@@ -117,7 +122,7 @@ class LoginSessions:
         key = (named, attempt.network)
         if not self._told.wait_s(key):
             self._told.count(key)
-            await self._record(Kind.LOGIN_THROTTLED, request, subject=named)
+            await self.record(Kind.LOGIN_THROTTLED, request, subject=named)
 
     async def _begin(self, request: web.Request, user: str, tenant: str) -> str:
         # A new secret at each login: one that was planted before is worth nothing afterwards.
@@ -128,18 +133,21 @@ class LoginSessions:
             token.digest(cookie),
             tenant=tenant,
             subject=user,
+            peer=request.peer,
+            now=self._clock(),
             expires_at=self._clock() + lifetime_s,
             instead_of=None if before is None else token.digest(before),
         )
-        await self._record(Kind.LOGIN, request, tenant=tenant, subject=user)
+        await self.record(Kind.LOGIN, request, tenant=tenant, subject=user)
         return self._cookie.set(cookie, max_age_s=lifetime_s)
 
     async def end(self, request: web.Request, session: Session) -> str:
         """Forget the login session and give the `Set-Cookie` value that makes the browser forget it too."""
-        await self._store.login_sessions.end(session.digest)
-        await self._record(Kind.LOGOUT, request, tenant=session.tenant, subject=session.subject)
+        await self._store.login_sessions.end(session.digest, **session.owner)
+        await self.record(Kind.LOGOUT, request, **session.owner)
         return self._cookie.set("", max_age_s=0)
 
-    async def _record(self, kind: Kind, request: web.Request, **fields: str | None) -> None:
+    async def record(self, kind: Kind, request: web.Request, **fields: str | None) -> None:
+        """Return when the audit log holds that this happened now, and where."""
         entry = record.encode(kind, time_us=int(self._clock() * 1_000_000), peer=request.peer, **fields)
         await self._audit.append(entry)

@@ -1,9 +1,23 @@
 """Consents that are remembered: which scopes a person allowed a client to bring to one redirect URI."""
 
+import json
 import sqlite3
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from tenantry.server.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RememberedConsent:
+    """What a person need not be asked again; `since` is seconds since the epoch."""
+
+    client_id: str
+    client_name: str
+    """Empty where the client gave none, or is gone."""
+    redirect_uris: tuple[str, ...]
+    scopes: tuple[str, ...]
+    since: float
 
 
 class Consents:
@@ -41,6 +55,29 @@ class Consents:
         """The scopes that are allowed by a decision of that time or later; none where there was no such decision."""
         key = (tenant, subject, client_id, redirect_uri)
         return await self._database.read(lambda connection: _scopes(connection, key, since=since))
+
+    async def of(self, tenant: str, subject: str, *, since: float) -> list[RememberedConsent]:
+        """A person's consents of that time or later, oldest first."""
+
+        def work(connection: sqlite3.Connection) -> list[RememberedConsent]:
+            rows = connection.execute(
+                "SELECT client_id, coalesce(metadata, '{}'), redirect_uri, scope, granted_at"
+                " FROM remembered_consent LEFT JOIN client USING (client_id)"
+                " WHERE tenant = ? AND subject = ? AND granted_at >= ? ORDER BY granted_at",
+                (tenant, subject, since),
+            )
+            return [
+                RememberedConsent(
+                    client_id=client_id,
+                    client_name=json.loads(metadata).get("client_name", ""),
+                    redirect_uris=(redirect_uri,),
+                    scopes=tuple(scope.split()),
+                    since=granted_at,
+                )
+                for client_id, metadata, redirect_uri, scope, granted_at in rows
+            ]
+
+        return await self._database.read(work)
 
     async def forget(self, *, tenant: str, subject: str, client_id: str) -> None:
         """Ask again from now on, wherever the client sends the answer."""

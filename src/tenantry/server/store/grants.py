@@ -1,12 +1,32 @@
 """Authorization codes and the refresh families they begin; codes and tokens by digest only."""
 
+import json
 import sqlite3
+from dataclasses import dataclass
 
 from tenantry.oauth.token import CodeGrant, RefreshGrant
 from tenantry.server.store.database import Database
 
 # A redeemed code is remembered for a day, so that its replay still revokes what it gave.
 REPLAY_MEMORY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredGrant:
+    """A refresh family that nobody has ended, and whose it is; times are seconds since the epoch."""
+
+    family_id: str
+    tenant: str
+    subject: str
+    client_id: str
+    client_name: str
+    """Empty where the client gave none, or is gone."""
+    redirect_uris: tuple[str, ...]
+    scopes: tuple[str, ...]
+    since: float
+    last_used: float
+    """When the latest token was given."""
+    refreshes: bool
 
 
 class Grants:
@@ -129,6 +149,25 @@ class Grants:
 
         return await self._database.transaction(work)
 
+    async def standing(
+        self, *, tenant: str | None = None, subject: str | None = None, client_id: str | None = None
+    ) -> list[StoredGrant]:
+        """The families that nobody has ended, oldest first; those alone that have all the given values."""
+        wanted = {"tenant": tenant, "subject": subject, "client_id": client_id}
+        where = "".join(f" AND refresh_family.{name} = :{name}" for name, value in wanted.items() if value is not None)
+
+        def work(connection: sqlite3.Connection) -> list[StoredGrant]:
+            rows = connection.execute(
+                "SELECT family_id, tenant, subject, client_id, coalesce(metadata, '{}'), scope, created_at,"  # noqa: S608
+                " coalesce(max(issued_at), created_at), count(issued_at) > count(rotated_at)"
+                " FROM refresh_family LEFT JOIN client USING (client_id) LEFT JOIN refresh_token USING (family_id)"
+                f" WHERE revoked_at IS NULL{where} GROUP BY family_id ORDER BY created_at",
+                wanted,
+            )
+            return [_stored_grant(row) for row in rows]
+
+        return await self._database.read(work)
+
     async def purge(self, *, now: float, family_s: float) -> None:
         """Drop codes and families beyond their life; `family_s` is the absolute lifetime of a family in seconds."""
 
@@ -137,6 +176,23 @@ class Grants:
             connection.execute("DELETE FROM refresh_family WHERE created_at <= ?", (now - family_s - REPLAY_MEMORY_S,))
 
         await self._database.transaction(work)
+
+
+def _stored_grant(row: tuple[str, str, str, str, str, str, float, float, int]) -> StoredGrant:
+    family_id, tenant, subject, client_id, metadata, scope, since, last_used, refreshes = row
+    client = json.loads(metadata)
+    return StoredGrant(
+        family_id=family_id,
+        tenant=tenant,
+        subject=subject,
+        client_id=client_id,
+        client_name=client.get("client_name", ""),
+        redirect_uris=tuple(client.get("redirect_uris", ())),
+        scopes=tuple(scope.split()),
+        since=since,
+        last_used=last_used,
+        refreshes=bool(refreshes),
+    )
 
 
 def _insert_refresh_token(connection: sqlite3.Connection, digest: str, family_id: str, now: float) -> None:

@@ -127,4 +127,9 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE mcp_session ADD COLUMN family TEXT NOT NULL DEFAULT '';
     CREATE INDEX mcp_session_by_family ON mcp_session (family);
     """,
+    """
+    ALTER TABLE login_session ADD COLUMN began_at REAL NOT NULL DEFAULT 0;
+    ALTER TABLE login_session ADD COLUMN peer TEXT NOT NULL DEFAULT '';
+    CREATE INDEX login_session_by_subject ON login_session (tenant, subject);
+    """,
 )
