@@ -1,6 +1,7 @@
 """The whole application without a socket: real store, real audit log, ASGI messages in and out."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -24,6 +25,7 @@ from tenantry.server import audit_log
 from tenantry.server.asgi import ASGIApp, Message, application
 from tenantry.server.audit_log import AuditLog
 from tenantry.server.audit_writer import AuditWriter
+from tenantry.server.bus import Bus
 from tenantry.server.keys import SigningKeys
 from tenantry.server.runtime import Parts, build, load_offer
 from tenantry.server.store import Store
@@ -271,21 +273,26 @@ async def in_process(
     offer: list[Tool | Resource | Prompt] | None = None,
     clock: Callable[[], float] = lambda: 1_800_000_000.0,
     closing: trio.Event | None = None,
+    bus: Bus | None = None,
+    number: int = 0,
 ) -> AsyncIterator[InProcess]:
     """Run a server on the data in `data` until the block ends; with `tools`, in place of the demo's of those names.
 
-    What is in `offer` is there besides, for tenant-a alone.
+    What is in `offer` is there besides, for tenant-a alone. With a `bus`, and a `number` of its own, it is one worker
+    of several over the same data.
     """
     config = offering(config or demo_config(mode), offer or [])
     store = Store.open(data / "state.db")
-    path = data / audit_log.FILE_NAME
+    path = audit_log.path_of(data, str(number))
     log = AuditLog(path)
     audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
     sites = config.sites(bound_port=3000, bound_to_loopback=True)
     demo = load_offer(demo_config(mode), source="demo")
     named = {tool.name: tool for tool in tools or []}
     whole = Offer.of([*(named.get(name, demo.tools[name]) for name in demo.tools), *(offer or [])])
-    parts = build(config, offer=whole, store=store, audit=audit, sites=sites, clock=clock)
+    parts = build(
+        config, offer=whole, store=store, audit=audit, sites=sites, bus=bus or Bus(secrets.token_hex(8)), clock=clock
+    )
     app = application(parts.app.handle, closing=trio.Event() if closing is None else closing)
     async with trio.open_nursery() as nursery:
         await nursery.start(audit.run)

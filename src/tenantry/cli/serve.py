@@ -1,19 +1,19 @@
 """`tenantry serve`."""
 
-import logging
 import sys
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 
-import structlog
 import trio
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from tenantry.config import Config, ConfigError, Mode, build, load
+from tenantry.server import runtime
+from tenantry.server.logs import log_to_stderr
 from tenantry.server.runtime import Settings, StartError
-from tenantry.server.runtime import serve as run_server
+from tenantry.server.supervisor import Supervisor
 
 DEFAULT_DATA = Path(".tenantry")
 
@@ -28,6 +28,7 @@ def serve(
     public_url: str | None = None,
     data: Path = DEFAULT_DATA,
     mode: Literal["sessionful", "stateless", "dual"] | None = None,
+    workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64))] = 1,
 ) -> int:
     """Serve until Ctrl-C or SIGTERM; then requests in flight are answered, and the audit log closes last.
 
@@ -50,8 +51,10 @@ def serve(
         The directory for keys, clients, sessions and the audit log.
     mode
         Which clients are served: those with MCP sessions, without, or both (dual, the default).
+    workers
+        How many processes serve; each has an audit log of its own, and any of them answers any request.
     """
-    _log_to_stderr()
+    log_to_stderr()
 
     def read() -> tuple[Config, str]:
         chosen, source = _configuration(config, demo=demo, conformance=conformance)
@@ -59,8 +62,20 @@ def serve(
 
     try:
         chosen, source = read()
-        settings = Settings(config=chosen, source=source, data=data, host=host, port=port, read_again=lambda: read()[0])
-        trio.run(lambda: run_server(settings, on_ready=_say_ready))
+        settings = Settings(
+            config=chosen,
+            source=source,
+            data=data,
+            host=host,
+            port=port,
+            shares_port=workers > 1,
+            read_again=lambda: read()[0],
+        )
+        if workers == 1:
+            trio.run(lambda: runtime.serve(settings, on_ready=_say_ready))
+        else:
+            supervisor = Supervisor(settings, count=workers, fresh=runtime.fresh)
+            trio.run(lambda: supervisor.run(on_ready=_say_ready))
     except (ConfigError, StartError) as error:
         print(f"tenantry: {error}", file=sys.stderr)
         return 2
@@ -118,17 +133,3 @@ def _with_flags(config: Config, *, public_url: str | None, mode: str | None) -> 
 
 def _say_ready(url: str) -> None:
     print(f"tenantry serves MCP at {url} - add it with: claude mcp add --transport http tenantry {url}", flush=True)
-
-
-def _log_to_stderr() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
-    )

@@ -12,6 +12,7 @@ from tenantry.identity import Principal
 from tenantry.jsonrpc import Object
 from tenantry.mcp.offer import KINDS, Offer
 from tenantry.policy import Directory
+from tenantry.server.bus import Bus
 
 LIST_CHANGED = {
     "tool": "notifications/tools/list_changed",
@@ -41,11 +42,14 @@ class World:
 
 
 class Changes:
-    """Holds the configuration that is served now, and tells of its changes."""
+    """Holds the configuration that is served now, and tells of its changes, in every worker."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, bus: Bus) -> None:
         self.world = world
         self._listeners: set[Listener] = set()
+        self._list_changed = bus.telling("list_changed", self._tell_list)
+        self._updated = bus.telling("resource_updated", self._tell_resource)
+        self._task = bus.telling("task", self._tell_task)
 
     def add(self, listener: Listener) -> None:
         """Begin to tell."""
@@ -65,21 +69,30 @@ class Changes:
 
     def list_changed(self, kind: str, tenant: str) -> None:
         """Tell a tenant that one of its lists has changed."""
-        for listener in list(self._listeners):
-            if listener.principal.tenant == tenant and kind in listener.kinds:
-                listener.deliver(LIST_CHANGED[kind], {})
+        self._list_changed({"kind": kind, "tenant": tenant})
 
     def updated(self, uri: str, tenant: str) -> None:
         """Tell those of a tenant who subscribed to a resource that it has changed."""
-        for listener in list(self._listeners):
-            if listener.principal.tenant == tenant and uri in listener.uris():
-                listener.deliver("notifications/resources/updated", {"uri": uri})
+        self._updated({"uri": uri, "tenant": tenant})
 
     def task(self, task_id: str, binding: tuple[str, str, str], body: Object) -> None:
         """Tell whoever listens for a task of theirs how it stands."""
+        self._task({"id": task_id, "binding": list(binding), "task": body})
+
+    def _tell_list(self, body: Object) -> None:
         for listener in list(self._listeners):
-            if task_id in listener.tasks and listener.principal.binding == binding:
-                listener.deliver("notifications/tasks", body)
+            if listener.principal.tenant == body["tenant"] and body["kind"] in listener.kinds:
+                listener.deliver(LIST_CHANGED[body["kind"]], {})
+
+    def _tell_resource(self, body: Object) -> None:
+        for listener in list(self._listeners):
+            if listener.principal.tenant == body["tenant"] and body["uri"] in listener.uris():
+                listener.deliver("notifications/resources/updated", {"uri": body["uri"]})
+
+    def _tell_task(self, body: Object) -> None:
+        for listener in list(self._listeners):
+            if body["id"] in listener.tasks and list(listener.principal.binding) == body["binding"]:
+                listener.deliver("notifications/tasks", body["task"])
 
 
 def _view(world: World, principal: Principal, kind: str) -> list[object]:

@@ -73,14 +73,19 @@ class HostLimits:
     """How long requests in flight may take after the shutdown event."""
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Bind a TCP socket to `host` and `port`, 0 for any free one; `serve` makes it listen. Raises `OSError`."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Bind a TCP socket to `host` and `port`, 0 for any free one; `serve` makes it listen. Raises `OSError`.
+
+    Where `shared`, other processes of the same person may bind the port too; connections go to all that listen.
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted connections inherit it
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_PEER_MS)
         sock.bind(address)

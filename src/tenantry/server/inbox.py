@@ -8,6 +8,7 @@ import trio
 
 from tenantry.jsonrpc import Id, Object, Response
 from tenantry.mcp.interaction import BadAnswer
+from tenantry.server.bus import Bus
 
 HANDSHAKE_TIMEOUT_S = 5.0
 
@@ -35,13 +36,20 @@ class Waiting:
 
 
 class Inbox:
-    """All questions that wait, by session: an id alone names nothing, because every client counts from 0."""
+    """All questions that wait, by session: an id alone names nothing, because every client counts from 0.
 
-    def __init__(self) -> None:
+    What a client posts may reach another worker than the one that waits for it; the bus takes it there.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
         self._waiting: dict[tuple[bytes, str], Waiting] = {}
         self._numbers = itertools.count(1)
         self._handshakes: dict[bytes, trio.Event] = {}
         self._running: dict[tuple[bytes, Id], trio.CancelScope] = {}
+        self._open = bus.telling("session_open", lambda body: self._open_here(_session(body)))
+        bus.subscribe("request_cancelled", lambda body: self._cancel_here(_session(body), body["id"]))
+        bus.subscribe("response", lambda body: self._deliver_here(_session(body), _response(body)))
 
     def begin(self, session: bytes) -> None:
         """A session was opened, whose client has yet to send `notifications/initialized`."""
@@ -49,6 +57,9 @@ class Inbox:
 
     def open(self, session: bytes) -> None:
         """The client has finished its handshake, or the session is over."""
+        self._open({"session": session.hex()})
+
+    def _open_here(self, session: bytes) -> None:
         handshake = self._handshakes.pop(session, None)
         if handshake is not None:
             handshake.set()
@@ -78,14 +89,20 @@ class Inbox:
 
     def cancel(self, session: bytes, id_: object) -> None:
         """The client no longer wants the answer to a request; an unknown one is let be (MCP, cancellation)."""
-        scope = self._running.get((session, id_)) if isinstance(id_, int | str) else None
+        if isinstance(id_, int | str) and not self._cancel_here(session, id_):
+            self._bus.publish("request_cancelled", {"session": session.hex(), "id": id_})
+
+    def _cancel_here(self, session: bytes, id_: Id) -> bool:
+        scope = self._running.get((session, id_))
         if scope is not None:
             scope.cancel()
+        return scope is not None
 
     @contextmanager
     def expect(self, session: bytes) -> Iterator[Waiting]:
         """Wait for a response inside of the block; the id is one that was never used before."""
-        waiting = Waiting(f"tenantry-{next(self._numbers)}")
+        # Another worker counts too, and a response must not be taken for that to another question.
+        waiting = Waiting(f"{self._bus.own[:8]}-{next(self._numbers)}")
         self._waiting[session, waiting.id] = waiting
         try:
             yield waiting
@@ -94,6 +111,20 @@ class Inbox:
 
     def deliver(self, session: bytes, response: Response) -> None:
         """Hand a posted response over; one that nobody waits for is dropped."""
+        if not self._deliver_here(session, response):
+            body = {"id": response.id, "result": response.result, "error": response.error}
+            self._bus.publish("response", {"session": session.hex(), **body})
+
+    def _deliver_here(self, session: bytes, response: Response) -> bool:
         waiting = self._waiting.get((session, str(response.id)))
         if waiting is not None:
             waiting.resolve(response)
+        return waiting is not None
+
+
+def _session(body: Object) -> bytes:
+    return bytes.fromhex(body["session"])
+
+
+def _response(body: Object) -> Response:
+    return Response(id=body["id"], result=body["result"], error=body["error"])

@@ -16,6 +16,7 @@ from tenantry.mcp.session import Session
 from tenantry.policy import Denied, Feature
 from tenantry.server.asgi import Answer, Exchange
 from tenantry.server.audit_writer import Recorder
+from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, LegacyChannel, Line
 from tenantry.server.event_store import EventStore
@@ -44,6 +45,7 @@ class LegacyEra:
         sessions: Sessions,
         events: EventStore,
         audit: Recorder,
+        bus: Bus,
         clock: Callable[[], float],
     ) -> None:
         self._config = config
@@ -54,7 +56,7 @@ class LegacyEra:
         self._events = events
         self._audit = audit
         self._clock = clock
-        self._inbox = Inbox()
+        self._inbox = Inbox(bus)
         self._streams = StandaloneStreams(sessions=sessions, events=events, changes=changes)
         sessions.on_end = self._forget
         self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ import trio
 
 from tenantry import web
 from tenantry.config import Config, ConfigError, is_loopback
+from tenantry.jsonrpc import Object
 from tenantry.mcp.offer import Offer
 from tenantry.mcp.prompts import Prompt
 from tenantry.mcp.resources import Resource
@@ -32,9 +33,10 @@ from tenantry.policy import Directory
 from tenantry.server import host
 from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import ASGIApp, application
-from tenantry.server.audit_log import FILE_NAME, AuditLog
+from tenantry.server.audit_log import AuditLog, path_of
 from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
 from tenantry.server.authentication import Authentication
+from tenantry.server.bus import Bus
 from tenantry.server.calls import Calls
 from tenantry.server.changes import Changes, World
 from tenantry.server.client_documents import Fetch, KnownClients
@@ -55,6 +57,9 @@ from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
 from tenantry.server.tasks import Tasks
 
+CONFIG = "config"
+"""Sent by the supervisor: the configuration that was read again."""
+
 _log = structlog.get_logger()
 
 
@@ -74,6 +79,8 @@ class Settings:
     data: Path
     host: str = "127.0.0.1"
     port: int = 3000
+    shares_port: bool = False
+    """Whether other processes listen on the same port (SO_REUSEPORT)."""
 
 
 def load_offer(config: Config, *, source: str) -> Offer:
@@ -160,6 +167,7 @@ def build(
     store: Store,
     audit: AuditWriter,
     sites: web.Sites,
+    bus: Bus,
     clock: Callable[[], float] = time.time,
     fetch: Fetch | None = None,
 ) -> Parts:
@@ -167,11 +175,11 @@ def build(
 
     `fetch` gets clients' metadata documents; without it they come from the net.
     """
-    changes = Changes(World(config.directory(), offer))
+    changes = Changes(World(config.directory(), offer), bus)
     keys = SigningKeys.load(store, now=int(clock()))
     feed = Feed(store.announcements)
     sessions = Sessions(store=store, feed=feed, config=config, clock=clock, fresh=fresh)
-    events = EventStore(store, fresh=fresh)
+    events = EventStore(store, bus=bus, fresh=fresh)
     states = RequestStates(keys.seal_key, clock)
 
     def directory() -> Directory:
@@ -199,6 +207,7 @@ def build(
             sessions=sessions,
             events=events,
             audit=audit,
+            bus=bus,
             clock=clock,
         ),
         modern=ModernEra(features=features, changes=changes, tasks=tasks, states=states),
@@ -225,57 +234,92 @@ def build(
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: trio.Event | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, or until `stop` is set; `on_ready` is told the MCP endpoint's URL.
+    """Serve in this process until SIGTERM or SIGINT, or until `stop` is set; `on_ready` is told the MCP endpoint's URL.
 
     A stop lets the requests in flight be answered, ends streams cleanly and closes the audit log last. Raises
     `StartError` and `ConfigError` before anything is served, and the audit log's own error after it has failed.
     """
-    stop = trio.Event() if stop is None else stop
     offer = load_offer(settings.config, source=settings.source)
     with own_data(settings.data):
+        await run(settings, offer, bus=Bus(fresh()), number=0, on_ready=on_ready, stop=stop)
+
+
+async def run(
+    settings: Settings,
+    offer: Offer,
+    *,
+    bus: Bus,
+    number: int,
+    on_ready: Callable[[str], None],
+    stop: trio.Event | None = None,
+) -> None:
+    """What `serve` says, in a data directory that is held already; `number` tells workers on one port apart."""
+    stop = trio.Event() if stop is None else stop
+    listening = _bind(settings)
+    port = listening.getsockname()[1]
+    config = reachable(settings, port)
+    settings = replace(settings, config=config, port=port)
+    store = Store.open(settings.data / "state.db")
+    log = AuditLog(path_of(settings.data, str(number)), host=urlsplit(config.public_url).hostname or "localhost")
+    audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
+    sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host))
+    parts = build(config, offer=offer, store=store, audit=audit, sites=sites, bus=bus)
+    app = application(parts.app.handle, closing=stop)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(_run_audit, audit, stop))
         try:
-            listening = host.bind(settings.host, settings.port)
-        except OSError as error:
-            raise StartError(f"--host {settings.host} --port {settings.port}: {error.strerror}") from error
-        port = listening.getsockname()[1]
-        config = _reachable(settings, port)
-        store = Store.open(settings.data / "state.db")
-        log = AuditLog(settings.data / FILE_NAME, host=urlsplit(config.public_url).hostname or "localhost")
-        audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
-        sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host))
-        parts = build(config, offer=offer, store=store, audit=audit, sites=sites)
-        app = application(parts.app.handle, closing=stop)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(partial(_run_audit, audit, stop))
-            try:
-                async with trio.open_nursery() as serving:
-                    await serving.start(_stop_on_signal, stop, serving.cancel_scope)
-                    serving.start_soon(parts.sessions.run)
-                    serving.start_soon(parts.feed.run)
-                    await serving.start(parts.tasks.run)
-                    departed = partial(end_the_departed, store, audit=audit, clock=time.time)
-                    await departed(parts.changes.world.directory)
-                    await serving.start(partial(_reload_on_signal, settings, parts.changes, departed))
-                    await serving.start(partial(_serve_until, stop, app, listening, serving.cancel_scope))
-                    on_ready(config.resource)
-            finally:
-                with trio.CancelScope(shield=True):
-                    await parts.sessions.write_back()
-                audit.close()
-        if audit.failure is None:
-            log.commit([], sign=True)
-        log.close()
-        store.close()
-        if audit.failure is not None:
-            raise audit.failure
+            async with trio.open_nursery() as serving:
+                await serving.start(_stop_on_signal, stop, serving.cancel_scope)
+                serving.start_soon(_run_bus, bus, stop)
+                serving.start_soon(parts.sessions.run)
+                serving.start_soon(parts.feed.run)
+                await serving.start(parts.tasks.run)
+                departed = partial(end_the_departed, store, audit=audit, clock=time.time)
+                await departed(parts.changes.world.directory)
+                replace_world = partial(_replace_world, settings, parts.changes, departed)
+                await serving.start(partial(_reload_on_signal, settings, replace_world))
+                bus.subscribe(CONFIG, lambda body: serving.start_soon(replace_world, _config_of(body)))
+                await serving.start(partial(_serve_until, stop, app, listening, serving.cancel_scope))
+                on_ready(config.resource)
+        finally:
+            with trio.CancelScope(shield=True):
+                await parts.sessions.write_back()
+            audit.close()
+    if audit.failure is None:
+        log.commit([], sign=True)
+    log.close()
+    store.close()
+    if audit.failure is not None:
+        raise audit.failure
 
 
-def _reachable(settings: Settings, port: int) -> Config:
+def _bind(settings: Settings) -> socket.socket:
+    try:
+        return host.bind(settings.host, settings.port, shared=settings.shares_port)
+    except OSError as error:
+        raise StartError(f"--host {settings.host} --port {settings.port}: {error.strerror}") from error
+
+
+@contextmanager
+def reserve(settings: Settings) -> Iterator[int]:
+    """Hold a port that several processes are going to listen on, and give it; raises `StartError`."""
+    with _bind(settings) as held:
+        yield held.getsockname()[1]
+
+
+def reachable(settings: Settings, port: int) -> Config:
+    """The configuration with its public URL; raises `StartError` where nobody said what that is."""
     if settings.config.public_url:
         return settings.config
     if not is_loopback(settings.host):
         raise StartError(f"--host {settings.host} is reached from elsewhere: say how with --public-url https://...")
     return settings.config.at(f"http://localhost:{port}")
+
+
+async def _run_bus(bus: Bus, stop: trio.Event) -> None:
+    await bus.run()
+    _log.error("the supervisor is gone; stopping")
+    stop.set()
 
 
 async def _run_audit(
@@ -315,10 +359,21 @@ async def _stop_on_signal(
             stop.set()
 
 
+async def _replace_world(
+    settings: Settings, changes: Changes, departed: Callable[[Directory], Awaitable[None]], config: Config
+) -> None:
+    """Serve another configuration from now on; raises `ConfigError` where that can't be."""
+    changes.replace(World(config.directory(), load_offer(config, source=settings.source)))
+    _log.info("the configuration was reloaded", source=settings.source)
+    try:
+        await departed(changes.world.directory)
+    except AuditUnavailable as error:
+        _log.error("a departure is not on record", reason=str(error))
+
+
 async def _reload_on_signal(
     settings: Settings,
-    changes: Changes,
-    departed: Callable[[Directory], Awaitable[None]],
+    replace_world: Callable[[Config], Awaitable[None]],
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -329,28 +384,31 @@ async def _reload_on_signal(
         task_status.started()
         async for _ in signals:
             try:
-                world = reread(settings)
+                await replace_world(_replaceable(settings))
             except ConfigError as error:
                 _log.error("the configuration was not reloaded", reason=str(error))
-            else:
-                changes.replace(world)
-                _log.info("the configuration was reloaded", source=settings.source)
-                try:
-                    await departed(world.directory)
-                except AuditUnavailable as error:
-                    _log.error("a departure is not on record", reason=str(error))
 
 
-def reread(settings: Settings) -> World:
-    """Read the configuration again: tenants, people, and which tools there are.
-
-    Raises `ConfigError` for one that can't be served, and for a change that needs a restart.
-    """
-    if settings.read_again is None:
-        raise ConfigError(settings.source, ["it can't be read again"])
-    config = settings.read_again()
-    fixed = ("mode", "public_url", "scopes", "lifetimes", "limits", "clients", "tool_modules")
-    changed = [name for name in fixed if getattr(config, name) != getattr(settings.config, name)]
+def _replaceable(settings: Settings) -> Config:
+    config = reread(settings)
+    changed = differing(settings.config, config)
     if changed:
         raise ConfigError(settings.source, [f"{name}: a change of this needs a restart" for name in changed])
-    return World(config.directory(), load_offer(config, source=settings.source))
+    return config
+
+
+def _config_of(body: Object) -> Config:
+    return Config.model_validate_json(body["config"])
+
+
+def reread(settings: Settings) -> Config:
+    """Read the configuration again; raises `ConfigError` for one that can't be served."""
+    if settings.read_again is None:
+        raise ConfigError(settings.source, ["it can't be read again"])
+    return reachable(replace(settings, config=settings.read_again()), settings.port)
+
+
+def differing(before: Config, after: Config) -> list[str]:
+    """What of a changed configuration can't be served without a restart."""
+    changing = {"tenants", "users", "tools", "resources", "prompts"}
+    return [name for name in Config.model_fields.keys() - changing if getattr(before, name) != getattr(after, name)]

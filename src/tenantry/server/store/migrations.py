@@ -132,4 +132,7 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE login_session ADD COLUMN peer TEXT NOT NULL DEFAULT '';
     CREATE INDEX login_session_by_subject ON login_session (tenant, subject);
     """,
+    """
+    ALTER TABLE mcp_stream ADD COLUMN writer TEXT NOT NULL DEFAULT '';
+    """,
 )

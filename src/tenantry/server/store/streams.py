@@ -14,6 +14,8 @@ class StoredStream:
 
     request_id: Id | None
     finished: bool
+    writer: str
+    """The life of the process that writes it."""
 
 
 class Streams:
@@ -22,13 +24,14 @@ class Streams:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open(self, session: bytes, name: str, request_id: Id | None) -> int:
+    async def open(self, session: bytes, name: str, request_id: Id | None, *, writer: str) -> int:
         """Begin a stream, or go on with it; give the number of its last event, 0 where it has none."""
 
         def work(connection: sqlite3.Connection) -> int:
             connection.execute(
-                "INSERT INTO mcp_stream (session, name, request_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (session, name, json.dumps(request_id)),
+                "INSERT INTO mcp_stream (session, name, request_id, writer) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET writer = excluded.writer",
+                (session, name, json.dumps(request_id), writer),
             )
             (last,) = connection.execute(
                 "SELECT coalesce(max(number), 0) FROM mcp_event WHERE session = ? AND stream = ?", (session, name)
@@ -37,17 +40,20 @@ class Streams:
 
         return await self._database.transaction(work)
 
-    async def add_event(
-        self, session: bytes, stream: str, number: int, message: bytes, *, final: bool, keep: int
-    ) -> None:
-        """Keep one event; the session's oldest beyond `keep` give way. One of a session that has ended is dropped."""
+    async def add_event(self, session: bytes, stream: str, message: bytes, *, final: bool, keep: int) -> int:
+        """Keep one event and give its number; the session's oldest beyond `keep` give way.
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO mcp_event (session, stream, number, message) SELECT session, name, ?, ? FROM mcp_stream"
-                " WHERE session = ? AND name = ?",
-                (number, message, session, stream),
-            )
+        0 where the session has ended meanwhile: the event is dropped.
+        """
+
+        def work(connection: sqlite3.Connection) -> int:
+            numbered = connection.execute(
+                "INSERT INTO mcp_event (session, stream, number, message) SELECT session, name,"
+                " (SELECT coalesce(max(number), 0) + 1 FROM mcp_event"
+                " WHERE mcp_event.session = mcp_stream.session AND stream = name), ?"
+                " FROM mcp_stream WHERE session = ? AND name = ? RETURNING number",
+                (message, session, stream),
+            ).fetchone()
             connection.execute(
                 "DELETE FROM mcp_event WHERE seq IN"
                 " (SELECT seq FROM mcp_event WHERE session = ? ORDER BY seq DESC LIMIT -1 OFFSET ?)",
@@ -62,8 +68,9 @@ class Streams:
                     " (SELECT 1 FROM mcp_event WHERE session = mcp_stream.session AND stream = mcp_stream.name)",
                     (session,),
                 )
+            return 0 if numbered is None else int(numbered[0])
 
-        await self._database.transaction(work)
+        return await self._database.transaction(work)
 
     async def finish(self, session: bytes, name: str) -> None:
         """Note that nothing follows on a stream."""
@@ -78,9 +85,9 @@ class Streams:
 
         def work(connection: sqlite3.Connection) -> StoredStream | None:
             row = connection.execute(
-                "SELECT request_id, finished FROM mcp_stream WHERE session = ? AND name = ?", (session, name)
+                "SELECT request_id, finished, writer FROM mcp_stream WHERE session = ? AND name = ?", (session, name)
             ).fetchone()
-            return None if row is None else StoredStream(json.loads(row[0]), finished=bool(row[1]))
+            return None if row is None else StoredStream(json.loads(row[0]), finished=bool(row[1]), writer=row[2])
 
         return await self._database.read(work)
 
