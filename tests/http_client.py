@@ -51,15 +51,16 @@ class Browser:
         connection.close()
         return answer
 
-    def submit(self, page: Answer, **values: str) -> Answer:
-        """Send the first form of a page with its hidden fields, its ticks and the given values."""
+    def submit(self, page: Answer, **values: str | None) -> Answer:
+        """Send the first form of a page with its hidden fields, its ticks and the given values; None takes one off."""
         form = page.body.decode().split("<form", 1)[1].split("</form>")[0]
         action = re.search(r'action="([^"]+)"', form)
         assert action, form
         inputs = re.findall(r'type="(?:hidden|checkbox)" name="([^"]+)" value="([^"]*)"', form)
         hidden = {unescape(name): unescape(value) for name, value in inputs}
         assert hidden, form
-        return self.ask("POST", urlsplit(action[1]).path, urlencode({**hidden, **values}))
+        fields = {name: value for name, value in {**hidden, **values}.items() if value is not None}
+        return self.ask("POST", urlsplit(action[1]).path, urlencode(fields))
 
 
 @dataclass
