@@ -27,6 +27,7 @@ from tenantry.server.fetch import Fetched, FetchFailed
 from tenantry.server.keys import SigningKeys
 from tenantry.server.login import Login
 from tenantry.server.oauth_endpoints import OAuthEndpoints
+from tenantry.server.people import peopled
 from tenantry.server.services import Services
 from tenantry.server.store import Store
 
@@ -116,7 +117,7 @@ class World:
 
     def directory(self) -> Directory:
         """Who exists by now: tests change the configuration under way."""
-        return self.config.directory()
+        return peopled(self.config.directory(), self.store)
 
     def restart(self) -> None:
         self.store.close()

@@ -51,11 +51,19 @@ def test_unknown_members_are_dropped():
     assert register(client_secret="x", admin=True, **{"client_name#ja": "x"}) == register()
 
 
-@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post", "none"])
-def test_a_client_that_asks_for_a_secret_is_registered_without_one(method: str):
-    registered = register(token_endpoint_auth_method=method)
-    assert registered["token_endpoint_auth_method"] == "none"
-    assert "client_secret" not in registered
+@pytest.mark.parametrize(
+    ("asked", "method"),
+    [
+        ({"token_endpoint_auth_method": "client_secret_basic"}, "client_secret_basic"),
+        ({"token_endpoint_auth_method": "client_secret_post"}, "client_secret_post"),
+        ({"token_endpoint_auth_method": "none"}, "none"),
+        ({}, "none"),
+    ],
+)
+def test_a_client_is_public_unless_it_asks_for_a_secret(asked: dict[str, str], method: str):
+    registered = register(**asked)
+    assert registered["token_endpoint_auth_method"] == method
+    assert "client_secret" not in registered  # the server draws it
 
 
 @pytest.mark.parametrize(

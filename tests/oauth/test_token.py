@@ -34,7 +34,6 @@ REFRESH = RefreshGrant(
 )
 RULES = RefreshRules(idle_s=100, absolute_s=1000, grace_s=10)
 FORM = {
-    "client_id": "client",
     "code_verifier": "v" * 43,
     "redirect_uri": "https://client.example/cb",
     "resource": RESOURCE,
@@ -45,7 +44,7 @@ def redeem(
     grant: CodeGrant = CODE, *, now: float = 1000, grantable: tuple[str, ...] = ("a", "b", "c"), **changes: str | None
 ) -> Issue | Reuse:
     form = {name: value for name, value in {**FORM, **changes}.items() if value is not None}
-    return token.redeem(form, grant, now=now, resource=RESOURCE, grantable=grantable)
+    return token.redeem(form, grant, client_id="client", now=now, resource=RESOURCE, grantable=grantable)
 
 
 def refresh(
@@ -55,8 +54,8 @@ def refresh(
     grantable: tuple[str, ...] = ("a", "b", "c"),
     **changes: str | None,
 ) -> Issue | Rotate | Reuse:
-    form = {name: value for name, value in {"client_id": "client", **changes}.items() if value is not None}
-    return token.refresh(form, grant, now=now, rules=RULES, resource=RESOURCE, grantable=grantable)
+    form = {name: value for name, value in changes.items() if value is not None}
+    return token.refresh(form, grant, client_id="client", now=now, rules=RULES, resource=RESOURCE, grantable=grantable)
 
 
 def test_a_good_redemption_gives_what_was_granted():
@@ -67,14 +66,13 @@ def test_a_good_redemption_gives_what_was_granted():
 @pytest.mark.parametrize(
     ("grant", "now", "change", "error"),
     [
-        (CODE, 1000, {"client_id": "other"}, "invalid_grant"),
-        (CODE, 1000, {"client_id": None}, "invalid_grant"),
+        (replace(CODE, client_id="other"), 1000, {}, "invalid_grant"),
         (CODE, 1060, {}, "invalid_grant"),
         (CODE, 1000, {"code_verifier": None}, "invalid_grant"),
         (CODE, 1000, {"code_verifier": "w" * 43}, "invalid_grant"),
         (CODE, 1000, {"redirect_uri": "https://client.example/cb/"}, "invalid_grant"),
         (CODE, 1000, {"resource": "https://evil.example/mcp"}, "invalid_target"),
-        (replace(CODE, redeemed=True), 1000, {"client_id": "other"}, "invalid_grant"),
+        (replace(CODE, redeemed=True, client_id="other"), 1000, {}, "invalid_grant"),
         (replace(CODE, redeemed=True), 1000, {"code_verifier": "w" * 43}, "invalid_grant"),
     ],
 )

@@ -270,7 +270,7 @@ async def test_a_client_that_wants_no_refresh_token_gets_none(world: World):
         ({"grant_type": "authorization_code"}, (400, "invalid_request")),
         ({"grant_type": "authorization_code", "client_id": "unknown"}, (401, "invalid_client")),
         ({"grant_type": "password", "client_id": "CLIENT"}, (400, "unsupported_grant_type")),
-        ({"grant_type": "client_credentials", "client_id": "CLIENT"}, (400, "unsupported_grant_type")),
+        ({"grant_type": "client_credentials", "client_id": "CLIENT"}, (400, "unauthorized_client")),
         ({"grant_type": "authorization_code", "client_id": "CLIENT"}, (400, "invalid_request")),
         ({"grant_type": "authorization_code", "client_id": "CLIENT", "code": "x" * 5000}, (400, "invalid_grant")),
         ({"grant_type": "refresh_token", "client_id": "CLIENT"}, (400, "invalid_request")),
@@ -304,7 +304,7 @@ async def test_only_forms_are_taken_and_only_by_post(world: World):
 
 
 async def test_a_client_that_authenticates_by_basic_is_told_so(world: World):
-    form = {"grant_type": "refresh_token", "client_id": "unknown", "refresh_token": "x"}
+    form = {"grant_type": "refresh_token", "refresh_token": "x"}
     answer = await world.post_form("/token", form, headers={"authorization": "Basic eDp5"})
     assert error_of(answer) == (401, "invalid_client")
     assert answer.headers["www-authenticate"].startswith("Basic ")

@@ -31,6 +31,8 @@ class Kind(Enum):
     LOGOUT = "logout"
     LOGIN_SESSION_ENDED = "login_session_ended"
     CLIENT_REGISTERED = "client_registered"
+    SERVICE_ADDED = "service_added"
+    """An operator made a client that acts for itself."""
     CONSENT_GRANTED = "consent_granted"
     CONSENT_DENIED = "consent_denied"
     CONSENT_WITHDRAWN = "consent_withdrawn"

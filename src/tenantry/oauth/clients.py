@@ -1,8 +1,8 @@
 """Dynamic client registration (RFC 7591): what is asked for, what is registered, what is answered.
 
-Public clients only. A client that asks for a shared secret is registered with `none` in its place: RFC 7591
-section 3.2.1 lets the server substitute suitable values, and the answer says so. Key-based methods are refused,
-because a client that wanted to prove a key must not be weakened in silence.
+A client that names no authentication method is registered as a public one, and told so (RFC 7591 section 3.2.1):
+PKCE and the redirect URI protect it better than a secret that a native program can't keep. Key-based methods are
+refused, because a client that wanted to prove a key must not be weakened in silence.
 """
 
 import hashlib
@@ -18,13 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tenantry.identity import parse_scope
 from tenantry.oauth import redirects
 from tenantry.oauth.errors import OAuthError
-from tenantry.oauth.metadata import GRANT_TYPES
+from tenantry.oauth.metadata import AUTH_METHODS, GRANT_TYPES
 
 MAX_BODY = 64 * 1024
 MAX_DEPTH = 16
 MAX_REDIRECT_URIS = 10
 
-_SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 # Characters that turn the reading direction could make a name on the consent page say something else.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -66,6 +65,18 @@ class Client:
     redirect_uris: tuple[str, ...]
     refreshes: bool
     """Whether it registered the refresh token grant."""
+    secret_digest: str | None = None
+    """`token.digest` of its secret; None for a public client."""
+    service: "ServiceAccount | None" = None
+    """Whose it is where it acts for itself (the client credentials grant) and for nobody else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccount:
+    """What an operator allows a client without a person."""
+
+    tenant: str
+    scopes: tuple[str, ...]
 
 
 def register(body: bytes, *, known_scopes: Collection[str]) -> dict[str, Any]:
@@ -105,13 +116,21 @@ def fingerprint(metadata: dict[str, Any], *, network: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def client_of(client_id: str, metadata: dict[str, Any]) -> Client:
+def client_of(
+    client_id: str,
+    metadata: dict[str, Any],
+    *,
+    secret_digest: str | None = None,
+    service: ServiceAccount | None = None,
+) -> Client:
     """Read kept metadata back."""
     return Client(
         client_id=client_id,
         name=metadata.get("client_name", ""),
         redirect_uris=tuple(metadata["redirect_uris"]),
         refreshes="refresh_token" in metadata["grant_types"],
+        secret_digest=secret_digest,
+        service=service,
     )
 
 
@@ -185,9 +204,9 @@ def _auth_method(asked: _Registration) -> str:
     if asked.jwks is not None and asked.jwks_uri is not None:
         raise _invalid("give jwks or jwks_uri, not both")
     method = asked.token_endpoint_auth_method
-    if method is None or method == "none" or method in _SECRET_METHODS:
-        return "none"
-    raise _invalid("token_endpoint_auth_method must be none: this server registers public clients")
+    if method is None or method in AUTH_METHODS:
+        return method or "none"
+    raise _invalid(f"token_endpoint_auth_method must be one of {', '.join(AUTH_METHODS)}")
 
 
 def _grant_types(asked: _Registration) -> list[str]:

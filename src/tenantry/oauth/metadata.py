@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 AUTHORIZATION_SERVER_PATH = "/.well-known/oauth-authorization-server"
 PROTECTED_RESOURCE_PATH = "/.well-known/oauth-protected-resource"
+# Those that a registration may ask for; client_credentials is for what an operator has made.
 GRANT_TYPES = ("authorization_code", "refresh_token")
+CLIENT_CREDENTIALS = "client_credentials"
 RESPONSE_TYPES = ("code",)
-# Public clients only: PKCE and the redirect URI take the place of a secret that a native program can't keep.
-AUTH_METHODS = ("none",)
+SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+AUTH_METHODS = ("none", *SECRET_METHODS)
 
 
 def protected_resource_path(resource: str) -> str:
@@ -45,7 +47,7 @@ def authorization_server(
             "scopes_supported": list(scopes),
             "response_types_supported": list(RESPONSE_TYPES),
             "response_modes_supported": ["query"],
-            "grant_types_supported": list(GRANT_TYPES),
+            "grant_types_supported": [*GRANT_TYPES, CLIENT_CREDENTIALS],
             "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
             "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
             "code_challenge_methods_supported": ["S256"],

@@ -1,4 +1,4 @@
-"""What the token endpoint decides (OAuth 2.1 sections 3.2 and 4.3): redeem a code, rotate a refresh token, or not.
+"""What the token endpoint decides (OAuth 2.1 sections 3.2, 4.2 and 4.3): which tokens to give, or none.
 
 Each function is given what was found and says what to write; the store repeats the condition when it writes.
 Whatever is wrong with a code or a refresh token is the same invalid_grant to the outside, and `detail` names it.
@@ -7,13 +7,15 @@ Whatever is wrong with a code or a refresh token is the same invalid_grant to th
 import base64
 import hashlib
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from tenantry.identity import parse_scope
 from tenantry.oauth import authorization, pkce
+from tenantry.oauth.clients import Client
 from tenantry.oauth.errors import OAuthError
+from tenantry.oauth.metadata import CLIENT_CREDENTIALS
 
 Found = TypeVar("Found")
 
@@ -113,14 +115,21 @@ def invalid_grant(detail: str) -> OAuthError:
 
 
 def redeem(
-    parameters: Mapping[str, str], grant: CodeGrant, *, now: float, resource: str, grantable: Collection[str]
+    parameters: Mapping[str, str],
+    grant: CodeGrant,
+    *,
+    client_id: str,
+    now: float,
+    resource: str,
+    grantable: Collection[str],
 ) -> Issue | Reuse:
     """Decide on an authorization code (OAuth 2.1 section 4.1.3).
 
-    `grantable` is what the person may have now. A replay counts as one only if it would have been valid: else a
-    stranger who saw a code could revoke the tokens of its owner. Raises `OAuthError`.
+    `client_id` is the client that authenticated, `grantable` what the person may have now. A replay counts as one
+    only if it would have been valid: else a stranger who saw a code could revoke the tokens of its owner. Raises
+    `OAuthError`.
     """
-    if grant.client_id != parameters.get("client_id"):
+    if grant.client_id != client_id:
         raise invalid_grant("code of another client")
     if not grant.redeemed and now >= grant.expires_at:
         raise invalid_grant("code expired")
@@ -139,6 +148,7 @@ def refresh(
     parameters: Mapping[str, str],
     grant: RefreshGrant,
     *,
+    client_id: str,
     now: float,
     rules: RefreshRules,
     resource: str,
@@ -148,7 +158,7 @@ def refresh(
 
     `Rotate` is its first use, `Issue` another one within the grace window. Raises `OAuthError`.
     """
-    if grant.client_id != parameters.get("client_id"):
+    if grant.client_id != client_id:
         raise invalid_grant("refresh token of another client")
     if grant.family_revoked:
         raise invalid_grant("family revoked")
@@ -161,6 +171,38 @@ def refresh(
     authorization.check_resource(parameters.get("resource"), resource, redirectable=False)
     scopes = _narrowed(parameters.get("scope"), _still_grantable(grant.scopes, grantable), grant.scopes)
     return Rotate(scopes=scopes) if grant.rotated_at is None else Issue(scopes=scopes)
+
+
+def check_grant_type(client: Client, grant_type: str) -> None:
+    """Raise `OAuthError` unauthorized_client where the client acts for people and this is for itself, or vice versa."""
+    if (grant_type == CLIENT_CREDENTIALS) is not (client.service is not None):
+        raise OAuthError("unauthorized_client", "this client may not use this grant type")
+
+
+def of_service(
+    parameters: Mapping[str, str],
+    client: Client,
+    *,
+    family_id: str,
+    resource: str,
+    grantable: Callable[[str, str], Collection[str]],
+) -> Grant:
+    """Decide on the client credentials grant (OAuth 2.1 section 4.2): what the client is given for itself.
+
+    `grantable` tells for a tenant and a subject what they may have now. The client id is the subject: it can't be
+    anybody's name (RFC 9068 section 5). Raises `OAuthError`.
+    """
+    service = client.service
+    authorization.check_resource(parameters.get("resource"), resource, redirectable=False)
+    if service is None or not (left := grantable(service.tenant, client.client_id)):
+        raise OAuthError("unauthorized_client", "this client has no service account that may have anything")
+    return Grant(
+        family_id=family_id,
+        client_id=client.client_id,
+        tenant=service.tenant,
+        subject=client.client_id,
+        scopes=_narrowed(parameters.get("scope"), _still_grantable(service.scopes, left), service.scopes),
+    )
 
 
 def _still_grantable(granted: tuple[str, ...], grantable: Collection[str]) -> tuple[str, ...]:

@@ -44,12 +44,24 @@ class World:
 class Changes:
     """Holds the configuration that is served now, and tells of its changes, in every worker."""
 
-    def __init__(self, world: World, bus: Bus) -> None:
-        self.world = world
+    def __init__(
+        self, world: World, bus: Bus, people: Callable[[Directory], Directory] = lambda configured: configured
+    ) -> None:
+        """Serve `world`; `people` adds to what is configured whom the store knows besides."""
+        self._configured = world
+        self._people = people
+        self.world = self._peopled(world)
         self._listeners: set[Listener] = set()
         self._list_changed = bus.telling("list_changed", self._tell_list)
         self._updated = bus.telling("resource_updated", self._tell_resource)
         self._task = bus.telling("task", self._tell_task)
+
+    def _peopled(self, world: World) -> World:
+        return World(self._people(world.directory), world.offer)
+
+    def people_changed(self) -> None:
+        """Ask the store again who there is besides the configured people."""
+        self.replace(self._configured)
 
     def add(self, listener: Listener) -> None:
         """Begin to tell."""
@@ -61,6 +73,8 @@ class Changes:
 
     def replace(self, world: World) -> None:
         """Serve another configuration from now on, and tell each listener whose view of it differs."""
+        self._configured = world
+        world = self._peopled(world)
         before, self.world = self.world, world
         for listener in list(self._listeners):
             for kind in listener.kinds:

@@ -50,8 +50,8 @@ def answering_errors(handler: Handler) -> Handler:
         except OAuthError as refused:
             error, headers = refused, {}
         _log.info("refused", path=exchange.request.path, error=error.error, detail=error.detail)
-        if error.status == 401 and exchange.request.headers.get("authorization") is not None:
-            headers = {"www-authenticate": 'Basic realm="token endpoint"', **headers}
+        if error.status == 401:  # RFC 9110 section 15.5.2: with a challenge, always
+            headers = {"www-authenticate": 'Basic realm="client authentication"', **headers}
         return json_answer(error.status, error.body(), {**NEVER_STORED, **headers})
 
     return guarded

@@ -13,8 +13,9 @@ from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
 from tenantry.config import RegistrationPolicy
-from tenantry.oauth import bearer, clients
+from tenantry.oauth import bearer, clients, token
 from tenantry.oauth.errors import OAuthError
+from tenantry.oauth.metadata import SECRET_METHODS
 from tenantry.server.asgi import Exchange
 from tenantry.server.json_answers import NEVER_STORED, Handler, answering_errors, json_answer
 from tenantry.server.services import Services
@@ -55,15 +56,17 @@ class Registration:
         metadata = clients.register(body, known_scopes=self._config.scopes)
         now = self._clock()
         await self._purge(now)
+        secret = None if _is_public(metadata) else self._fresh()
         registered = await self._store.clients.register(
             self._fresh(),
             metadata,
             network=network,
-            fingerprint=clients.fingerprint(metadata, network=network) if _is_public(metadata) else None,
+            fingerprint=clients.fingerprint(metadata, network=network) if secret is None else None,
             now=now,
             unused_s=self._config.lifetimes.unused_client_s,
             family_s=self._config.lifetimes.refresh_absolute_s,
             keep=self._config.limits.stored_clients,
+            secret_digest=None if secret is None else token.digest(secret),
         )
         if registered is None:
             raise web.HttpError(503, "no more clients can be kept", headers={"retry-after": str(FULL_RETRY_S)})
@@ -77,6 +80,8 @@ class Registration:
                 )
             )
         answer = {"client_id": registered.client_id, "client_id_issued_at": int(registered.issued_at), **metadata}
+        if secret is not None:
+            answer |= {"client_secret": secret, "client_secret_expires_at": 0}
         return json_answer(201, answer, NEVER_STORED)
 
     def _count(self, network: str) -> None:
@@ -117,4 +122,4 @@ class Registration:
 
 
 def _is_public(metadata: dict[str, Any]) -> bool:
-    return "none" in metadata["token_endpoint_auth_method"]
+    return metadata["token_endpoint_auth_method"] not in SECRET_METHODS

@@ -55,9 +55,11 @@ from tenantry.server.mcp_endpoint import McpEndpoint
 from tenantry.server.modern import ModernEra, RequestStates
 from tenantry.server.oauth_endpoints import OAuthEndpoints
 from tenantry.server.ongoing import Ongoing
+from tenantry.server.people import peopled
 from tenantry.server.services import Services
 from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
+from tenantry.server.store.announcements import Kind as Announced
 from tenantry.server.tasks import Tasks
 
 CONFIG = "config"
@@ -181,9 +183,10 @@ def build(
 
     `fetch` gets clients' metadata documents; without it they come from the net.
     """
-    changes = Changes(World(config.directory(), offer), bus)
+    changes = Changes(World(config.directory(), offer), bus, people=partial(peopled, store=store))
     keys = SigningKeys.load(store, now=int(clock()))
     feed = Feed(store.announcements)
+    feed.subscribe(lambda _: changes.people_changed(), Announced.PEOPLE_CHANGED)
     sessions = Sessions(store=store, feed=feed, config=config, clock=clock, fresh=fresh)
     events = EventStore(store, bus=bus, fresh=fresh)
     states = RequestStates(keys.seal_key, clock)

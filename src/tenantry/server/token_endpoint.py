@@ -4,7 +4,7 @@ Each one loads, lets `oauth.token` decide, applies the decision in one transacti
 this order: what was answered is durable and on record.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from tenantry import web
 from tenantry.audit import record
@@ -13,6 +13,7 @@ from tenantry.oauth import access_token, token
 from tenantry.oauth.clients import Client
 from tenantry.oauth.errors import OAuthError
 from tenantry.server.asgi import Exchange
+from tenantry.server.client_authentication import authenticated_client
 from tenantry.server.json_answers import NEVER_STORED, json_answer, read_form
 from tenantry.server.services import Services
 
@@ -33,19 +34,22 @@ class TokenEndpoint:
             absolute_s=services.config.lifetimes.refresh_absolute_s,
             grace_s=services.config.lifetimes.refresh_grace_s,
         )
+        self._grants: dict[str, Callable[[Mapping[str, str], Client, str], Awaitable[dict[str, object]]]] = {
+            "authorization_code": self._redeem,
+            "refresh_token": self._refresh,
+            "client_credentials": self._serve_itself,
+        }
 
     async def give(self, exchange: Exchange) -> web.Response:
-        """Redeem an authorization code or a refresh token (OAuth 2.1 section 3.2)."""
+        """Give tokens for an authorization code, a refresh token or a client's own account (OAuth 2.1 section 3.2)."""
         form = await read_form(exchange)
         grant_type = token.required(form, "grant_type")
-        client = await self._client(form)
-        if grant_type == "authorization_code":
-            answer = await self._redeem(form, client, exchange.request.peer)
-        elif grant_type == "refresh_token":
-            answer = await self._refresh(form, exchange.request.peer)
-        else:
-            raise OAuthError("unsupported_grant_type", "grant_type must be authorization_code or refresh_token")
-        return json_answer(200, answer, NEVER_STORED)
+        give = self._grants.get(grant_type)
+        client = await authenticated_client(self._store, exchange.request, form)
+        if give is None:
+            raise OAuthError("unsupported_grant_type", f"grant_type must be one of {', '.join(self._grants)}")
+        token.check_grant_type(client, grant_type)
+        return json_answer(200, await give(form, client, exchange.request.peer), NEVER_STORED)
 
     async def revoke(self, exchange: Exchange) -> web.Response:
         """Revoke the family of an access token or refresh token (RFC 7009 section 2.1).
@@ -53,24 +57,20 @@ class TokenEndpoint:
         200 for a token that is unknown or another client's: the answer is no oracle.
         """
         form = await read_form(exchange)
-        client = await self._client(form)
+        client = await authenticated_client(self._store, exchange.request, form)
         grant = await self._granted(token.required(form, "token"))
         if grant is not None and grant.client_id == client.client_id:
             await self._end_family(Kind.TOKEN_REVOKED, grant, exchange.request.peer)
         return web.Response(status=200, headers=NEVER_STORED)
-
-    async def _client(self, form: Mapping[str, str]) -> Client:
-        client = await self._store.clients.find(token.required(form, "client_id"))
-        if client is None:
-            raise OAuthError("invalid_client", "this client is not registered here, register again")
-        return client
 
     async def _redeem(self, form: Mapping[str, str], client: Client, peer: str) -> dict[str, object]:
         digest = token.digest(token.required(form, "code"))
         grant = token.found(await self._store.grants.find_code(digest))
         now = self._clock()
         grantable = self._directory().grantable(grant.tenant, grant.subject)
-        decision = token.redeem(form, grant, now=now, resource=self._config.resource, grantable=grantable)
+        decision = token.redeem(
+            form, grant, client_id=client.client_id, now=now, resource=self._config.resource, grantable=grantable
+        )
         refresh_token = self._fresh() if client.refreshes else None
         refresh_digest = None if refresh_token is None else token.digest(refresh_token)
         if isinstance(decision, token.Issue) and await self._store.grants.redeem_code(
@@ -82,15 +82,15 @@ class TokenEndpoint:
         await self._end_family(Kind.CODE_REUSED, grant, peer)
         raise token.invalid_grant("code redeemed before")
 
-    async def _refresh(self, form: Mapping[str, str], peer: str) -> dict[str, object]:
+    async def _refresh(self, form: Mapping[str, str], client: Client, peer: str) -> dict[str, object]:
         presented = token.required(form, "refresh_token")
         successor = token.successor(presented, secret=self._keys.refresh_secret)
-        grant, decision, now = await self._decide_refresh(form, presented)
+        grant, decision, now = await self._decide_refresh(form, client, presented)
         while isinstance(decision, token.Rotate) and not await self._store.grants.rotate_refresh_token(
             token.digest(presented), successor_digest=token.digest(successor), now=now
         ):
             # Somebody was faster, so what was decided on has changed: rotated now, or revoked.
-            grant, decision, now = await self._decide_refresh(form, presented)
+            grant, decision, now = await self._decide_refresh(form, client, presented)
         if isinstance(decision, token.Reuse):
             await self._end_family(Kind.REFRESH_REUSED, grant, peer)
             raise token.invalid_grant("rotated before, and the grace window is over")
@@ -99,19 +99,34 @@ class TokenEndpoint:
         return self._answer(minted, decision.scopes, successor)
 
     async def _decide_refresh(
-        self, form: Mapping[str, str], presented: str
+        self, form: Mapping[str, str], client: Client, presented: str
     ) -> tuple[token.RefreshGrant, token.Issue | token.Rotate | token.Reuse, float]:
         grant = token.found(await self._store.grants.find_refresh_token(token.digest(presented)))
         now = self._clock()
         decision = token.refresh(
             form,
             grant,
+            client_id=client.client_id,
             now=now,
             rules=self._rules,
             resource=self._config.resource,
             grantable=self._directory().grantable(grant.tenant, grant.subject),
         )
         return grant, decision, now
+
+    async def _serve_itself(self, form: Mapping[str, str], client: Client, peer: str) -> dict[str, object]:
+        """Give a service account an access token of a family of its own, and no refresh token (RFC 6749 4.4.3)."""
+        now = self._clock()
+        grant = token.of_service(
+            form,
+            client,
+            family_id=self._fresh(),
+            resource=self._config.resource,
+            grantable=self._directory().grantable,
+        )
+        minted = self._mint(grant, grant.scopes, now=now, family_created_at=now)
+        await self._record(Kind.TOKEN_ISSUED, grant, peer, scopes=grant.scopes)
+        return self._answer(minted, grant.scopes, None)
 
     def _mint(
         self, grant: token.Grant, scopes: tuple[str, ...], *, now: float, family_created_at: float

@@ -6,13 +6,15 @@ happen, and nobody sees what they have not heard of.
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tenantry.oauth.access_token import LEEWAY_S, MAX_LIFETIME_S
+
+T = TypeVar("T")
 
 # An announcement of a revocation is needed until the last access token that it concerns has expired.
 REMEMBER_S = MAX_LIFETIME_S + LEEWAY_S
@@ -70,6 +72,10 @@ class Announcements:
             "SELECT seq, kind, body, at FROM announcement WHERE seq > ? ORDER BY seq", (seq,)
         )
         return [Announcement(seq, Kind(kind), json.loads(body), at) for seq, kind, body, at in rows]
+
+    def ask(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a short question on this connection, for whoever has heard of a change."""
+        return work(self._connection)
 
     def close(self) -> None:
         """Close the file."""

@@ -9,7 +9,9 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from tenantry.oauth.clients import Client, client_of
+from tenantry.oauth.clients import Client, ServiceAccount, client_of
+from tenantry.oauth.metadata import CLIENT_CREDENTIALS
+from tenantry.server.store.announcements import Kind, announce
 from tenantry.server.store.database import Database
 
 # Binds :families_since; a family that is older can't be refreshed any more.
@@ -56,6 +58,7 @@ class Clients:
         unused_s: float,
         family_s: float,
         keep: int,
+        secret_digest: str | None = None,
     ) -> Registered | None:
         """Keep a registration for `unused_s` seconds, or prolong the unused one of that fingerprint.
 
@@ -76,9 +79,10 @@ class Clients:
             if not _has_room(connection, keep=keep, families_since=now - family_s):
                 return None
             connection.execute(
-                "INSERT INTO client (client_id, metadata, registered_at, unused_until, network, fingerprint)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (client_id, json.dumps(metadata), now, now + unused_s, network, fingerprint),
+                "INSERT INTO client"
+                " (client_id, metadata, registered_at, unused_until, network, fingerprint, secret_digest)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (client_id, json.dumps(metadata), now, now + unused_s, network, fingerprint, secret_digest),
             )
             return Registered(client_id=client_id, issued_at=now, anew=True)
 
@@ -100,11 +104,30 @@ class Clients:
         """The client of that id, or None."""
 
         def work(connection: sqlite3.Connection) -> Client | None:
-            query = "SELECT metadata FROM client WHERE client_id = ?"
+            query = "SELECT metadata, secret_digest, tenant, scope FROM client WHERE client_id = ?"
             row = connection.execute(query, (client_id,)).fetchone()
-            return None if row is None else client_of(client_id, json.loads(row[0]))
+            if row is None:
+                return None
+            service = None if row[2] is None else ServiceAccount(tenant=row[2], scopes=tuple(row[3].split()))
+            return client_of(client_id, json.loads(row[0]), secret_digest=row[1], service=service)
 
         return await self._database.read(work)
+
+    async def add_service(
+        self, client_id: str, service: ServiceAccount, *, name: str, secret_digest: str, now: float
+    ) -> None:
+        """Keep a service account; it has no use that could age, so it stays until it is ended."""
+        metadata = {"client_name": name, "redirect_uris": [], "grant_types": [CLIENT_CREDENTIALS]}
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO client (client_id, metadata, registered_at, secret_digest, tenant, scope)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (client_id, json.dumps(metadata), now, secret_digest, service.tenant, " ".join(service.scopes)),
+            )
+            announce(connection, Kind.PEOPLE_CHANGED, now=now)
+
+        await self._database.transaction(work)
 
     async def purge(self, *, now: float, family_s: float, idle_s: float) -> None:
         """Drop registrations that were never used in their time, and clients without use for `idle_s` seconds.
@@ -121,6 +144,12 @@ class Clients:
             )
 
         await self._database.transaction(work)
+
+
+def services(connection: sqlite3.Connection) -> dict[str, ServiceAccount]:
+    """All service accounts by client id."""
+    rows = connection.execute("SELECT client_id, tenant, scope FROM client WHERE tenant IS NOT NULL")
+    return {row[0]: ServiceAccount(tenant=row[1], scopes=tuple(row[2].split())) for row in rows}
 
 
 def _has_room(connection: sqlite3.Connection, *, keep: int, families_since: float) -> bool:

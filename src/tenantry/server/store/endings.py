@@ -53,6 +53,7 @@ class Endings:
             families = _revoke(connection, now, client_id=client_id)
             _delete(connection, "mcp_session", client=client_id)
             known = _delete(connection, "client", client_id=client_id)
+            announce(connection, Kind.PEOPLE_CHANGED, now=now)  # it may have been a service account
             announce(connection, Kind.CLIENT_ENDED, now=now, client=client_id, families=families)
             return known > 0
 

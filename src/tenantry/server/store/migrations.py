@@ -135,4 +135,9 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE mcp_stream ADD COLUMN writer TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE client ADD COLUMN secret_digest TEXT;
+    ALTER TABLE client ADD COLUMN tenant TEXT;
+    ALTER TABLE client ADD COLUMN scope TEXT;
+    """,
 )
