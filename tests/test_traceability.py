@@ -1,6 +1,7 @@
 """Every row of spec/clauses has a test or a reason, and every conformance test has a row."""
 
 import ast
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,31 @@ def test_every_fault_names_rows_that_have_tests():
     tested = {each for test in all_tests() for each in test.ids}
     assert not {name: missing for name, fault in FAULTS.items() if (missing := set(fault.clauses) - tested)}
     assert all(fault.clauses for fault in FAULTS.values())
+
+
+def named_elsewhere(text: str) -> list[str]:
+    """The tests outside of the suite that a reason points to."""
+    return re.findall(r"tests/[a-z_/]+\.py(?:::\w+)?", text)
+
+
+def test_every_test_that_a_reason_points_to_exists():
+    pointed = {each for row in clauses.rows() for each in named_elsewhere(f"{row.untested} {row.diverges}")}
+    assert len(pointed) > 20, "the walk found nothing to check"
+    assert not [each for each in pointed if not exists(each)]
+
+
+def exists(pointer: str) -> bool:
+    path, _, name = pointer.partition("::")
+    file = Path(__file__).parent.parent / path
+    return file.is_file() and (not name or f"def {name}(" in file.read_text())
+
+
+@pytest.mark.parametrize(
+    "pointer", ["tests/test_nothing.py::test_a", "tests/test_nothing.py", "tests/test_traceability.py::test_no"]
+)
+def test_a_pointer_that_leads_nowhere_is_found(pointer):
+    assert named_elsewhere(f"seen from inside alone: {pointer}") == [pointer]
+    assert not exists(pointer)
 
 
 def row(identifier: str, **more: str) -> Clause:
