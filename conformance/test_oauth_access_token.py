@@ -4,6 +4,7 @@ import base64
 import json
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,17 @@ def test_rs256_is_among_the_algorithms(authority: Authority) -> None:
 
 
 SPOILT = (
-    *("claims", "signature", "no-signature", "none", "none-signed", "hmac", "another-key", "key-inside", "key-elsewhere"),
+    *(
+        "claims",
+        "signature",
+        "no-signature",
+        "none",
+        "none-signed",
+        "hmac",
+        "another-key",
+        "key-inside",
+        "key-elsewhere",
+    ),
     *("longer", "doubled"),
 )
 
@@ -162,7 +173,7 @@ def spoilt(token: str, kind: str) -> str:
     def forged(**more: Any) -> str:
         return jwt.encode(said, key, algorithm="ES256", headers={**names, **more})
 
-    made = {
+    made: dict[str, Callable[[], str]] = {
         "claims": lambda: f"{header}.{segment({**said, 'exp': said['exp'] + 1})}.{signature}",
         "signature": lambda: f"{header}.{claims}.{signature[:-8]}{'A' * 8}",
         "no-signature": lambda: f"{header}.{claims}.",

@@ -161,7 +161,9 @@ def test_a_grant_that_was_registered_can_be_used(authority: Authority) -> None:
 
 
 @clause("mcp-authorization:registration:application-type-taken")
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:1234/callback", "http://localhost/callback", "http://[::1]/callback"])
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:1234/callback", "http://localhost/callback", "http://[::1]/callback"]
+)
 def test_a_native_client_registers_a_loopback_uri(authority: Authority, uri: str) -> None:
     answer = authority.register(application_type="native", redirect_uris=[uri])
     assert answer.status == 201, answer

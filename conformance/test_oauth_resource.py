@@ -69,12 +69,12 @@ def test_a_token_in_two_places_is_a_malformed_request(authority: Authority) -> N
 @pytest.mark.parametrize("kind", ["twice", "list", "two-words"])
 def test_two_tokens_are_a_malformed_request(authority: Authority, kind: str) -> None:
     token = authority.grant().access_token
-    both: str | list[str] = {
+    fields = {
         "twice": [f"Bearer {token}", f"Bearer {token}"],
-        "list": f"Bearer {token}, Bearer {token}",
-        "two-words": f"Bearer {token} {token}",
-    }[kind]
-    answer = authority.call(None, {"authorization": both})
+        "list": [f"Bearer {token}, Bearer {token}"],
+        "two-words": [f"Bearer {token} {token}"],
+    }
+    answer = authority.call(None, {"authorization": fields[kind]})
     assert answer.status == 400, answer
     if answer.header("www-authenticate"):
         assert challenge(answer)["error"] == "invalid_request"
