@@ -65,13 +65,22 @@ class InProcess:
     """One server in this process, and clients of it."""
 
     def __init__(
-        self, app: ASGIApp, *, parts: Parts, config: Config, store: Store, path: Path, now: Callable[[], float]
+        self,
+        app: ASGIApp,
+        *,
+        parts: Parts,
+        config: Config,
+        store: Store,
+        path: Path,
+        bus: Bus,
+        now: Callable[[], float],
     ) -> None:
         self.app = app
         self.parts = parts
         self.config = config
         self.keys = SigningKeys.load(store, now=0)
         self.path = path
+        self.bus = bus
         self.now = now
 
     def records(self) -> list[dict[str, Any]]:
@@ -300,7 +309,7 @@ async def in_process(
             async with trio.open_nursery() as serving:
                 await serving.start(parts.tasks.run)
                 serving.start_soon(parts.feed.run)
-                yield InProcess(app, parts=parts, config=config, store=store, path=path, now=clock)
+                yield InProcess(app, parts=parts, config=config, store=store, path=path, bus=bus, now=clock)
                 serving.cancel_scope.cancel()
         finally:
             audit.close()

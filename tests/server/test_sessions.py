@@ -4,6 +4,7 @@ import pytest
 
 from tenantry.config import build
 from tenantry.identity import Principal
+from tenantry.server.bus import Bus
 from tenantry.server.feed import Feed
 from tenantry.server.sessions import Sessions, UnknownSession
 from tenantry.server.store import Store
@@ -30,7 +31,12 @@ class Surroundings:
         self.store = Store.open(self.path)
         self.feed = Feed(self.store.announcements)
         self.sessions = Sessions(
-            store=self.store, feed=self.feed, config=self.config, clock=lambda: self.now, fresh=self.fresh
+            store=self.store,
+            feed=self.feed,
+            bus=Bus("alone"),
+            config=self.config,
+            clock=lambda: self.now,
+            fresh=self.fresh,
         )
 
     def fresh(self) -> str:

@@ -6,7 +6,7 @@ for at this moment. Each worker has one socket to its supervisor, which passes m
 
 import json
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
 
 import structlog
@@ -62,10 +62,10 @@ class Bus:
     Without a link there are no others: messages go nowhere.
     """
 
-    def __init__(self, own: str, link: Link | None = None) -> None:
+    def __init__(self, own: str, link: Link | None = None, *, alive: Iterable[str] = ()) -> None:
         self.own = own
         self._link = link
-        self._alive = frozenset({own})
+        self._alive = frozenset({own, *alive})
         self._handlers: defaultdict[str, list[Handler]] = defaultdict(list)
         self.subscribe(WORKERS, self._counted)
 

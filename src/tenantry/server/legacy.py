@@ -57,7 +57,7 @@ class LegacyEra:
         self._audit = audit
         self._clock = clock
         self._inbox = Inbox(bus)
-        self._streams = StandaloneStreams(sessions=sessions, events=events, changes=changes)
+        self._streams = StandaloneStreams(sessions=sessions, events=events, changes=changes, bus=bus)
         sessions.on_end = self._forget
         self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {
             "ping": self._ping,

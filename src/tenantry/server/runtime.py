@@ -181,7 +181,7 @@ def build(
     keys = SigningKeys.load(store, now=int(clock()))
     feed = Feed(store.announcements)
     feed.subscribe(lambda _: changes.people_changed(), Announced.PEOPLE_CHANGED)
-    sessions = Sessions(store=store, feed=feed, config=config, clock=clock, fresh=fresh)
+    sessions = Sessions(store=store, feed=feed, bus=bus, config=config, clock=clock, fresh=fresh)
     events = EventStore(store, bus=bus, fresh=fresh)
     states = RequestStates(keys.seal_key, clock)
 
@@ -198,7 +198,9 @@ def build(
         timeout_s=config.limits.tool_timeout_s,
     )
     features = Features(config=config, changes=changes, calls=calls, seal=states.seal)
-    tasks = Tasks(store=store, calls=calls, audit=audit, changes=changes, ongoing=ongoing, clock=clock, fresh=fresh)
+    tasks = Tasks(
+        store=store, calls=calls, audit=audit, changes=changes, bus=bus, ongoing=ongoing, clock=clock, fresh=fresh
+    )
     endpoint = McpEndpoint(
         config=config,
         authentication=authentication,

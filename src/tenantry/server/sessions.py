@@ -1,7 +1,7 @@
 """The live MCP sessions: found by id, bound to their principal, capped, ended when idle, kept over a restart.
 
-Memory holds what was used lately; the store holds all. When a request was last seen is written back in batches:
-losing half a minute of that in a crash harms nobody.
+Memory holds what was used lately; the store holds all, for all workers, which tell each other of changes. When a
+request was last seen is written back in batches: losing half a minute of that in a crash harms nobody.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from tenantry.identity import Principal
 from tenantry.jsonrpc import Object
 from tenantry.machine import step
 from tenantry.mcp.session import TRANSITIONS, Event, Session, State
+from tenantry.server.bus import Bus
 from tenantry.server.feed import Feed
 from tenantry.server.revocations import ENDINGS, Ended
 from tenantry.server.store import Store
@@ -39,9 +40,17 @@ class Sessions:
     """Opens, finds and ends sessions."""
 
     def __init__(
-        self, *, store: Store, feed: Feed, config: Config, clock: Callable[[], float], fresh: Callable[[], str]
+        self,
+        *,
+        store: Store,
+        feed: Feed,
+        bus: Bus,
+        config: Config,
+        clock: Callable[[], float],
+        fresh: Callable[[], str],
     ) -> None:
         self._store = store
+        self._bus = bus
         self._idle_s = config.lifetimes.mcp_session_idle_s
         self._per_tenant = config.limits.sessions_per_tenant
         self._clock = clock
@@ -52,6 +61,9 @@ class Sessions:
         self.on_end: Callable[[bytes], None] = lambda _: None
         """Told the digest of each session that is forgotten."""
         feed.subscribe(self._hear, *ENDINGS)
+        self._tell_end = bus.telling("session_ended", lambda body: self._forget(bytes.fromhex(body["session"])))
+        bus.subscribe("session_saved", self._take)
+        bus.subscribe("stream_attached", lambda body: self._end_stream(bytes.fromhex(body["session"])))
 
     def _hear(self, news: Sequence[Announcement]) -> None:
         # What ended the grants has taken their sessions out of the store already.
@@ -79,7 +91,7 @@ class Sessions:
             session, per_tenant=self._per_tenant, per_person=max(1, self._per_tenant // PER_PERSON_SHARE)
         )
         for digest in evicted:
-            self._forget(digest)
+            self._tell_end({"session": digest.hex()})
         self._remember(session)
         return session_id
 
@@ -100,24 +112,41 @@ class Sessions:
         self._touched.add(digest)
         if session.family != principal.family_id:
             session.family = principal.family_id
-            await self._write_back()
+            await self.changed(session)
         return session
 
     async def initialized(self, session: Session) -> None:
         """The client has finished its side of the handshake."""
         session.state = step(TRANSITIONS, session.state, Event.INITIALIZED)
-        await self._write_back()
+        await self.changed(session)
 
     async def changed(self, session: Session) -> None:
-        """The session's log level or subscriptions have changed; when this returns, a restart keeps them."""
-        self._touched.add(session.digest)
-        await self._write_back()
+        """Something of the session has changed; when this returns, a restart keeps it."""
+        await self._store.mcp_sessions.save(session)
+        self._bus.publish(
+            "session_saved",
+            {
+                "session": session.digest.hex(),
+                "state": session.state.value,
+                "family": session.family,
+                "log_level": session.log_level,
+                "subscriptions": sorted(session.subscriptions),
+            },
+        )
+
+    def _take(self, body: Object) -> None:
+        session = self._sessions.get(bytes.fromhex(body["session"]))
+        if session is not None:
+            session.state = State(body["state"])
+            session.family = body["family"]
+            session.log_level = body["log_level"]
+            session.subscriptions = set(body["subscriptions"])
 
     async def end(self, session: Session) -> None:
         """The client ends its session, and with it its stream."""
         session.state = step(TRANSITIONS, session.state, Event.DELETE)
-        self._forget(session.digest)
         await self._store.mcp_sessions.end(session.digest)
+        self._tell_end({"session": session.digest.hex()})
 
     def attach_stream(self, session: Session) -> trio.Event:
         """Give the event that ends the session's standalone stream.
@@ -125,6 +154,7 @@ class Sessions:
         A stream that is attached already ends: its client has most likely lost it without a word.
         """
         self._end_stream(session.digest)
+        self._bus.publish("stream_attached", {"session": session.digest.hex()})
         ending = self.streams[session.digest] = trio.Event()
         return ending
 
@@ -141,15 +171,12 @@ class Sessions:
 
     async def write_back(self) -> None:
         """Bring the store up to date and drop what has been idle for too long."""
-        await self._write_back()
-        for digest in await self._store.mcp_sessions.expire(int(self._clock()) - self._idle_s):
-            self._forget(digest)
-
-    async def _write_back(self) -> None:
         touched = [self._sessions[digest] for digest in self._touched if digest in self._sessions]
         self._touched.clear()
         if touched:
             await self._store.mcp_sessions.touch(touched)
+        for digest in await self._store.mcp_sessions.expire(int(self._clock()) - self._idle_s):
+            self._tell_end({"session": digest.hex()})
 
     def _remember(self, session: Session) -> None:
         self._sessions[session.digest] = session

@@ -14,6 +14,7 @@ from tenantry.jsonrpc import Code, Object, RemoteProtocolError
 from tenantry.mcp import revisions
 from tenantry.mcp.session import Session
 from tenantry.server.asgi import EventStream, SendBytes
+from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes, Listener
 from tenantry.server.event_store import STANDALONE, EventStore, Resumed, StreamRecord
 from tenantry.server.sessions import Sessions
@@ -34,11 +35,14 @@ class _Waiting:
 class StandaloneStreams:
     """At most one for each session; from its first opening on, nothing that happens is missed."""
 
-    def __init__(self, *, sessions: Sessions, events: EventStore, changes: Changes) -> None:
+    def __init__(self, *, sessions: Sessions, events: EventStore, changes: Changes, bus: Bus) -> None:
         self._sessions = sessions
         self._events = events
         self._changes = changes
         self._waiting: dict[bytes, _Waiting] = {}
+        self._bus = bus
+        bus.subscribe("stream_attached", lambda body: self._hand_over(bytes.fromhex(body["session"])))
+        bus.subscribe("stream_handed_over", self._take_over)
 
     async def open(
         self, session: Session, principal: Principal, *, last_event_id: str | None, deadline: float
@@ -60,10 +64,27 @@ class StandaloneStreams:
 
     def forget(self, digest: bytes) -> None:
         """The session is over."""
+        self._stop_listening(digest)
+        self._events.forget(digest)
+
+    def _stop_listening(self, digest: bytes) -> "_Waiting | None":
         waiting = self._waiting.pop(digest, None)
         if waiting is not None:
             self._changes.remove(waiting.listener)
-        self._events.forget(digest)
+        return waiting
+
+    def _hand_over(self, digest: bytes) -> None:
+        """The client has come to another worker, which listens for it from now on."""
+        waiting = self._stop_listening(digest)
+        if waiting is not None and waiting.messages:
+            messages = [message.decode() for message in waiting.messages]
+            self._bus.publish("stream_handed_over", {"session": digest.hex(), "messages": messages})
+
+    def _take_over(self, body: Object) -> None:
+        waiting = self._waiting.get(bytes.fromhex(body["session"]))
+        if waiting is not None:
+            waiting.messages.extendleft(message.encode() for message in reversed(body["messages"]))
+            waiting.come.set()
 
     async def _run(self, session: Session, principal: Principal, send: SendBytes, resumed: Resumed | None) -> None:
         ending = self._sessions.attach_stream(session)

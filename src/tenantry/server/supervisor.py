@@ -158,6 +158,7 @@ class Supervisor:
         return {
             "number": worker.number,
             "life": worker.life,
+            "alive": [other.life for other in self._workers.values()],
             "config": self._config.model_dump_json(),
             "source": self._settings.source,
             "data": str(self._settings.data),

@@ -21,6 +21,7 @@ from tenantry.mcp import interaction
 from tenantry.mcp.interaction import Question, Questions
 from tenantry.mcp.task import TRANSITIONS, Event, Status
 from tenantry.server.audit_writer import Recorder
+from tenantry.server.bus import WORKERS, Bus
 from tenantry.server.calls import Call, Calls, Ended, Run
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Line, TaskChannel
@@ -61,6 +62,7 @@ class Tasks:
         calls: Calls,
         audit: Recorder,
         changes: Changes,
+        bus: Bus,
         ongoing: Ongoing,
         clock: Callable[[], float],
         fresh: Callable[[], str],
@@ -72,18 +74,30 @@ class Tasks:
         self._ongoing = ongoing
         self._clock = clock
         self._fresh = fresh
+        self._bus = bus
         self._running: dict[str, _Task] = {}
         self._nursery: trio.Nursery | None = None
+        bus.subscribe("task_answered", self._hear_answers)
+        bus.subscribe("task_cancelled", lambda body: self._cancel_here(body["id"]))
+        bus.subscribe(WORKERS, self._hear_of_workers)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold the running tasks until cancelled; what an earlier process left unended has failed."""
-        for stored in await self._store.tasks.unended():
-            await self._end(stored, Event.ERROR, error=_error("the server stopped before the task ended"))
+        """Hold the running tasks until cancelled; what a process that is gone left unended has failed."""
+        await self._end_orphans()
         await self._store.tasks.expire(self._clock())
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()
             await trio.sleep_forever()
+
+    async def _end_orphans(self) -> None:
+        for stored in await self._store.tasks.unended():
+            if not self._bus.alive(stored.runner):
+                await self._end(stored, Event.ERROR, error=_error("the server stopped before the task ended"))
+
+    def _hear_of_workers(self, _: Object) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._end_orphans)
 
     async def create(
         self, principal: Principal, call: Call, run: Run, line: Line, *, answers: Mapping[str, Object]
@@ -92,8 +106,8 @@ class Tasks:
 
         Raises `RemoteProtocolError` where the person has too many.
         """
-        mine = [task for task in self._running.values() if task.stored.binding[:2] == principal.binding[:2]]
-        if self._nursery is None or len(mine) >= PER_PERSON_MAX:
+        mine = await self._store.tasks.running(principal.tenant, principal.subject)
+        if self._nursery is None or mine >= PER_PERSON_MAX:
             raise jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, "too many tasks are going on", id=call.id)
         now = self._clock()
         stored = StoredTask(
@@ -107,6 +121,7 @@ class Tasks:
                 "ttlMs": TTL_MS,
                 "pollIntervalMs": POLL_INTERVAL_MS,
             },
+            runner=self._bus.own,
         )
         task = _Task(stored=stored, scope=trio.CancelScope())
         await self._store.tasks.save(stored)
@@ -194,7 +209,16 @@ class Tasks:
         await self._find(principal, id_)
         task = self._running.get(id_)
         if task is None:
-            return
+            self._bus.publish("task_answered", {"id": id_, "answers": answers})
+        else:
+            await self._answer(task, answers)
+
+    def _hear_answers(self, body: Object) -> None:
+        task = self._running.get(body["id"])
+        if task is not None and self._nursery is not None:
+            self._nursery.start_soon(self._answer, task, body["answers"])
+
+    async def _answer(self, task: _Task, answers: dict[str, Object]) -> None:
         taken = {key: answer for key, answer in answers.items() if key in task.questions}
         if not taken:
             return
@@ -208,10 +232,15 @@ class Tasks:
     async def cancel(self, principal: Principal, id_: str) -> None:
         """Ask the task to end; one that has ended stays as it is. Raises `UnknownTask`."""
         await self._find(principal, id_)
+        if not self._cancel_here(id_):
+            self._bus.publish("task_cancelled", {"id": id_})
+
+    def _cancel_here(self, id_: str) -> bool:
         task = self._running.get(id_)
         if task is not None:
             task.cancelled = True
             task.scope.cancel()
+        return task is not None
 
     async def _find(self, principal: Principal, id_: str) -> StoredTask:
         stored = await self._store.tasks.find(id_, principal.binding)

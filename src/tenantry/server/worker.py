@@ -38,7 +38,7 @@ async def work(sock: socket.socket) -> None:
     await runtime.run(
         settings,
         runtime.load_offer(settings.config, source=settings.source),
-        bus=Bus(start["life"], link),
+        bus=Bus(start["life"], link, alive=start["alive"]),
         number=start["number"],
         on_ready=lambda _: link.send(READY, {}),
     )

@@ -56,14 +56,22 @@ class McpSessions:
         return await self._database.read(work)
 
     async def touch(self, sessions: Sequence[Session]) -> None:
-        """Note the state of sessions and when they were last seen; one that was ended meanwhile stays ended."""
-        rows = [
-            (session.state.value, session.last_seen, _client_side(session), session.family, session.digest)
-            for session in sessions
-        ]
+        """Note when sessions were last seen, where no other process has seen them later."""
+        rows = [(session.last_seen, session.digest) for session in sessions]
         await self._database.transaction(
             lambda connection: connection.executemany(
-                "UPDATE mcp_session SET state = ?, last_seen = ?, client_side = ?, family = ? WHERE digest = ?", rows
+                "UPDATE mcp_session SET last_seen = max(last_seen, ?) WHERE digest = ?", rows
+            )
+        )
+
+    async def save(self, session: Session) -> None:
+        """Keep what a session's requests have changed of it; one that was ended meanwhile stays ended."""
+        row = (session.state.value, session.last_seen, _client_side(session), session.family, session.digest)
+        await self._database.transaction(
+            lambda connection: connection.execute(
+                "UPDATE mcp_session SET state = ?, last_seen = max(last_seen, ?), client_side = ?, family = ?"
+                " WHERE digest = ?",
+                row,
             )
         )
 

@@ -140,4 +140,8 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE client ADD COLUMN tenant TEXT;
     ALTER TABLE client ADD COLUMN scope TEXT;
     """,
+    """
+    ALTER TABLE task ADD COLUMN runner TEXT NOT NULL DEFAULT '';
+    CREATE INDEX task_running ON task (tenant, subject) WHERE NOT ended;
+    """,
 )

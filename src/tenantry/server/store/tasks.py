@@ -17,6 +17,8 @@ class StoredTask:
     expires_at: float
     """Seconds since the epoch."""
     body: dict[str, Any]
+    runner: str
+    """The life of the process that runs it."""
     ended: bool = False
 
 
@@ -31,9 +33,9 @@ class Tasks:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
                 " expires_at = excluded.expires_at, body = excluded.body, ended = excluded.ended WHERE NOT task.ended",
-                (task.id, *task.binding, task.expires_at, json.dumps(task.body), task.ended),
+                (task.id, *task.binding, task.expires_at, json.dumps(task.body), task.ended, task.runner),
             )
 
         await self._database.transaction(work)
@@ -43,12 +45,20 @@ class Tasks:
 
         def work(connection: sqlite3.Connection) -> StoredTask | None:
             row = connection.execute(
-                "SELECT expires_at, body, ended FROM task WHERE id = ? AND tenant = ? AND subject = ? AND client = ?",
+                "SELECT expires_at, body, ended, runner FROM task"
+                " WHERE id = ? AND tenant = ? AND subject = ? AND client = ?",
                 (id_, *binding),
             ).fetchone()
             if row is None:
                 return None
-            return StoredTask(id=id_, binding=binding, expires_at=row[0], body=json.loads(row[1]), ended=bool(row[2]))
+            return StoredTask(
+                id=id_,
+                binding=binding,
+                expires_at=row[0],
+                body=json.loads(row[1]),
+                ended=bool(row[2]),
+                runner=row[3],
+            )
 
         return await self._database.read(work)
 
@@ -57,12 +67,28 @@ class Tasks:
 
         def work(connection: sqlite3.Connection) -> list[StoredTask]:
             rows = connection.execute(
-                "SELECT id, tenant, subject, client, expires_at, body FROM task WHERE NOT ended"
+                "SELECT id, tenant, subject, client, expires_at, body, runner FROM task WHERE NOT ended"
             ).fetchall()
             return [
-                StoredTask(id=row[0], binding=(row[1], row[2], row[3]), expires_at=row[4], body=json.loads(row[5]))
+                StoredTask(
+                    id=row[0],
+                    binding=(row[1], row[2], row[3]),
+                    expires_at=row[4],
+                    body=json.loads(row[5]),
+                    runner=row[6],
+                )
                 for row in rows
             ]
+
+        return await self._database.read(work)
+
+    async def running(self, tenant: str, subject: str) -> int:
+        """How many tasks of that person have not ended."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            query = "SELECT count(*) FROM task WHERE NOT ended AND tenant = ? AND subject = ?"
+            (count,) = connection.execute(query, (tenant, subject)).fetchone()
+            return int(count)
 
         return await self._database.read(work)
 
