@@ -95,6 +95,7 @@ class Limits(_Section):
     failed_logins_window_s: Annotated[int, Field(ge=1)] = 60
     tool_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     audit_queue: Annotated[int, Field(ge=1)] = 4096
+    audit_deadline_s: Annotated[float, Field(gt=0)] = 10.0
 
 
 class ClientsSection(_Section):

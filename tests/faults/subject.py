@@ -56,7 +56,7 @@ async def append_all(data: Path, *, sessions: int, callers: int, records: int) -
     for _ in range(sessions):
         # All in the thread that also commits: a tracer counts calls by thread.
         log = await trio.to_thread.run_sync(AuditLog, data / FILE_NAME)
-        writer = AuditWriter(log.commit, queue_max=QUEUE_MAX)
+        writer = AuditWriter(log, queue_max=QUEUE_MAX)
         async with trio.open_nursery() as nursery:
             await nursery.start(_run, writer)
             async with trio.open_nursery() as appending:
@@ -127,9 +127,9 @@ def deaf_commit() -> Iterator[None]:
     """Plant a commit that takes a failure for a success."""
     commit = AuditLog.commit
 
-    def pretend(log: AuditLog, entries: list[bytes]) -> None:
+    def pretend(log: AuditLog, entries: list[bytes], *, sign: bool = False) -> None:
         try:
-            commit(log, entries)
+            commit(log, entries, sign=sign)
         except (OSError, sqlite3.Error):
             return
 

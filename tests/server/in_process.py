@@ -294,13 +294,20 @@ async def in_process(
     store = Store.open(data / "state.db")
     path = audit_log.path_of(data, str(number))
     log = AuditLog(path)
-    audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
+    audit = AuditWriter(log, queue_max=config.limits.audit_queue)
     sites = config.sites(bound_port=3000, bound_to_loopback=True)
     demo = load_offer(demo_config(mode), source="demo")
     named = {tool.name: tool for tool in tools or []}
     whole = Offer.of([*(named.get(name, demo.tools[name]) for name in demo.tools), *(offer or [])])
     parts = build(
-        config, offer=whole, store=store, audit=audit, sites=sites, bus=bus or Bus(secrets.token_hex(8)), clock=clock
+        config,
+        offer=whole,
+        data=data,
+        store=store,
+        audit=audit,
+        sites=sites,
+        bus=bus or Bus(secrets.token_hex(8)),
+        clock=clock,
     )
     app = application(parts.app.handle, closing=trio.Event() if closing is None else closing)
     async with trio.open_nursery() as nursery:

@@ -4,24 +4,56 @@ import pytest
 import trio
 import trio.testing
 
-from tenantry.server.audit_writer import BATCH_MAX, AuditUnavailable, AuditWriter
+from tenantry.audit import record
+from tenantry.server import audit_writer
+from tenantry.server.audit_writer import BATCH_MAX, AuditHealth, AuditUnavailable, AuditWriter, State
 
 
 class Disk:
-    """A commit function with a gate: it stands still inside the flush until it is let go."""
+    """A log with a gate: a commit stands still inside the flush until it is let go."""
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
+        self.signed: list[int] = []
+        """How many records each checkpoint was over."""
         self.entered = trio.Event()
         self.gate = trio.Event()
         self.failure: Exception | None = None
+        self.broken = False
+        self.opened = 0
 
-    def commit(self, entries: Sequence[bytes]) -> None:
-        trio.from_thread.run_sync(self.entered.set)
-        trio.from_thread.run(self.gate.wait)
+    def commit(self, entries: Sequence[bytes], *, sign: bool = False) -> None:
+        if entries:
+            trio.from_thread.run_sync(self.entered.set)
+            trio.from_thread.run(self.gate.wait)
+        if self.broken:
+            raise AssertionError("a log that failed was written to before it was opened again")
+        if self.failure is not None:
+            self.broken = True
+            raise self.failure
+        if entries:
+            self.batches.append(list(entries))
+        if sign:
+            self.signed.append(self.records)
+
+    @property
+    def records(self) -> int:
+        return sum(len(batch) for batch in self.batches)
+
+    def reopen(self) -> None:
         if self.failure is not None:
             raise self.failure
-        self.batches.append(list(entries))
+        self.broken = False
+        self.opened += 1
+
+
+async def run_into(
+    writer: AuditWriter, raised: list[Exception], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    try:
+        await writer.run(task_status=task_status)
+    except OSError as error:
+        raised.append(error)
 
 
 async def append_into(writer: AuditWriter, entry: bytes, outcomes: dict[bytes, str]) -> None:
@@ -34,7 +66,7 @@ async def append_into(writer: AuditWriter, entry: bytes, outcomes: dict[bytes, s
 
 async def test_what_gathers_during_a_flush_is_one_batch_in_order():
     disk = Disk()
-    writer = AuditWriter(disk.commit, queue_max=100)
+    writer = AuditWriter(disk, queue_max=100)
     outcomes: dict[bytes, str] = {}
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -56,7 +88,7 @@ async def test_what_gathers_during_a_flush_is_one_batch_in_order():
 async def test_a_batch_is_bounded_and_nothing_is_lost_at_a_close():
     disk = Disk()
     disk.gate.set()
-    writer = AuditWriter(disk.commit, queue_max=2 * BATCH_MAX)
+    writer = AuditWriter(disk, queue_max=2 * BATCH_MAX)
     outcomes: dict[bytes, str] = {}
     with trio.fail_after(5):
         async with trio.open_nursery() as callers:
@@ -73,7 +105,7 @@ async def test_a_batch_is_bounded_and_nothing_is_lost_at_a_close():
 
 async def test_a_full_queue_slows_callers_down():
     disk = Disk()
-    writer = AuditWriter(disk.commit, queue_max=2)
+    writer = AuditWriter(disk, queue_max=2)
     outcomes: dict[bytes, str] = {}
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
@@ -92,28 +124,103 @@ async def test_a_full_queue_slows_callers_down():
 
 async def test_after_a_failed_commit_everyone_who_waits_is_refused_and_nothing_more_is_written():
     disk = Disk()
-    disk.failure = OSError("the disk is gone")
-    writer = AuditWriter(disk.commit, queue_max=2)
+    writer = AuditWriter(disk, queue_max=2)
     outcomes: dict[bytes, str] = {}
+    raised: list[Exception] = []
     with trio.fail_after(5):
-        async with trio.open_nursery() as callers:
-            for number in range(5):  # one in the commit, two queued, two waiting to be queued
-                callers.start_soon(append_into, writer, b"%d" % number, outcomes)
-                await trio.testing.wait_all_tasks_blocked()
-            disk.gate.set()
-            with pytest.raises(OSError, match="gone"):
-                await writer.run()
-        disk.failure = None
-        with pytest.raises(AuditUnavailable):
-            await writer.append(b"later")
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_into, writer, raised)
+            while not disk.signed:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            disk.failure = OSError("the disk is gone")
+            async with trio.open_nursery() as callers:
+                for number in range(5):  # one in the commit, two queued, two waiting to be queued
+                    callers.start_soon(append_into, writer, b"%d" % number, outcomes)
+                    await trio.testing.wait_all_tasks_blocked()
+                disk.gate.set()
+            assert writer.health.state is State.FAILING
+            with pytest.raises(AuditUnavailable):
+                await writer.append(b"later")
+            with pytest.raises(AuditUnavailable, match="gone"):
+                writer.check()
+            writer.close()
 
     assert disk.batches == []
+    assert raised == [disk.failure]
     assert outcomes == {b"%d" % number: "refused" for number in range(5)}
+
+
+async def test_a_log_whose_medium_comes_back_goes_on_with_a_record_of_it(monkeypatch):
+    monkeypatch.setattr(audit_writer, "RETRY_S", 0)
+    disk = Disk()
+    disk.gate.set()
+    writer = AuditWriter(disk, queue_max=2, clock=lambda: 7.0)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            await writer.append(b"before")
+            disk.failure = OSError("no space")
+            with pytest.raises(AuditUnavailable):
+                await writer.append(b"during")
+            assert writer.health == AuditHealth(State.FAILING, 7.0, "no space")
+            disk.failure = None
+            while writer.health.state is not State.OK:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            writer.check()
+            await writer.append(b"after")
+            writer.close()
+
+    before, recovered, after = disk.batches
+    assert (before, after, disk.opened) == ([b"before"], [b"after"], 1)
+    assert record.decode(recovered[0]) == {"kind": "log_recovered", "time": 7_000_000, "reason": "no space"}
+    assert writer.failure is None
+
+
+async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_after_it():
+    disk = Disk()
+    writer = AuditWriter(disk, queue_max=1, deadline_s=0.01)
+    outcomes: dict[bytes, str] = {}
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            async with trio.open_nursery() as callers:  # one in the commit, one queued, one waiting to be queued
+                for number in range(3):
+                    callers.start_soon(append_into, writer, b"%d" % number, outcomes)
+                    await trio.testing.wait_all_tasks_blocked()
+            assert outcomes == {b"%d" % number: "refused" for number in range(3)}
+            with pytest.raises(AuditUnavailable, match="slow"):
+                writer.check()
+            disk.gate.set()
+            while writer.health.state is not State.OK:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            writer.close()
+
+    assert disk.batches == [[b"0"], [b"1"]]
+
+
+async def test_a_checkpoint_comes_at_the_start_at_the_end_and_when_records_have_waited_for_one():
+    disk = Disk()
+    disk.gate.set()
+    writer = AuditWriter(disk, queue_max=2, checkpoint_s=0.01)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            for number in range(2):
+                await writer.append(b"%d" % number)
+            while 2 not in disk.signed:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            signed = list(disk.signed)
+            await trio.testing.wait_all_tasks_blocked(0.03)
+            assert disk.signed == signed, "nothing has come, and nothing needs a checkpoint"
+            await writer.append(b"last")
+            writer.close()
+
+    assert (disk.signed[0], disk.signed[-1]) == (0, 3)
 
 
 async def test_a_cancelled_caller_still_waits_for_its_entry():
     disk = Disk()
-    writer = AuditWriter(disk.commit, queue_max=10)
+    writer = AuditWriter(disk, queue_max=10)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
@@ -133,7 +240,7 @@ async def test_a_cancelled_caller_still_waits_for_its_entry():
 async def test_a_writer_whose_surroundings_are_cancelled_writes_on_until_it_is_closed():
     disk = Disk()
     disk.gate.set()
-    writer = AuditWriter(disk.commit, queue_max=10)
+    writer = AuditWriter(disk, queue_max=10)
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
@@ -145,7 +252,7 @@ async def test_a_writer_whose_surroundings_are_cancelled_writes_on_until_it_is_c
 
 
 async def test_a_closed_writer_refuses():
-    writer = AuditWriter(Disk().commit, queue_max=1)
+    writer = AuditWriter(Disk(), queue_max=1)
     writer.close()
     with pytest.raises(AuditUnavailable):
         await writer.append(b"one")

@@ -36,6 +36,7 @@ class Audit:
         self.gate = trio.Event()
         self.gate.set()
         self.fails = False
+        self.down = False
 
     async def append(self, entry: bytes) -> None:
         with trio.CancelScope(shield=True):
@@ -44,6 +45,10 @@ class Audit:
         if self.fails:
             raise AuditUnavailable("no disk")
         self.entries.append(record.decode(entry))
+
+    def check(self) -> None:
+        if self.down:
+            raise AuditUnavailable("no disk")
 
 
 class OneTool:
@@ -206,6 +211,20 @@ async def test_without_a_record_there_is_no_answer():
     audit.fails = True
     with pytest.raises(AuditUnavailable):
         await calls(audit, say).call(ALICE, call())
+
+
+async def test_nothing_runs_while_nothing_can_be_recorded():
+    ran = []
+
+    async def it() -> str:
+        ran.append(1)
+        return ""
+
+    audit = Audit()
+    audit.down = True
+    with pytest.raises(AuditUnavailable):
+        await calls(audit, it).call(ALICE, call())
+    assert (ran, audit.entries) == ([], [])
 
 
 async def test_a_call_cancelled_inside_its_tool_is_recorded_once_as_cancelled():

@@ -44,6 +44,8 @@ class Kind(Enum):
     SUBJECT_ENDED = "subject_ended"
     """Somebody is no longer in the directory, and what they granted has ended."""
     SESSION_REFUSED = "session_refused"
+    LOG_RECOVERED = "log_recovered"
+    """A commit had failed; the log was opened again and goes on."""
     LOG_PRUNED = "log_pruned"
     """The content of all records up to `upto` was taken out; their hashes stay."""
 

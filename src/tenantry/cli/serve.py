@@ -27,6 +27,7 @@ def serve(
     port: int = 3000,
     public_url: str | None = None,
     data: Path = DEFAULT_DATA,
+    checkpoint_copy: Path | None = None,
     mode: Literal["sessionful", "stateless", "dual"] | None = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64))] = 1,
 ) -> int:
@@ -49,6 +50,9 @@ def serve(
         Where clients reach the server, as in https://mcp.example.com; on this machine http://localhost:PORT.
     data
         The directory for keys, clients, sessions and the audit log.
+    checkpoint_copy
+        A second place for the audit log's checkpoints, better on another machine's disk: what `tenantry audit verify`
+        needs to notice that the log was cut or put back.
     mode
         Which clients are served: those with MCP sessions, without, or both (dual, the default).
     workers
@@ -66,6 +70,7 @@ def serve(
             config=chosen,
             source=source,
             data=data,
+            checkpoint_copy=checkpoint_copy,
             host=host,
             port=port,
             shares_port=workers > 1,

@@ -1,28 +1,77 @@
 """The one task that writes the audit log: records in over a bounded channel, acknowledged when durable.
 
 While one commit is flushing, what arrives gathers in the channel and becomes the next batch; there is no timer,
-so a lone caller never waits for company. After a failed commit nothing more is written or acknowledged: what a
-failed flush left on the disk can't be known.
+so a lone caller never waits for company. After a failed commit nothing is acknowledged and nothing is tried again on
+that file handle, for what a failed flush left can't be known: the file is opened afresh, held against what was
+acknowledged, and only then written to again.
 """
 
+import math
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
+import structlog
 import trio
+
+from tenantry.audit import record
+from tenantry.audit.record import Kind
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
+# Between two tries to open a log that failed.
+RETRY_S = 3.0
+# A record waits no longer than that for a checkpoint over it.
+CHECKPOINT_S = 10.0
+DEADLINE_S = 10.0
+
+_log = structlog.get_logger()
 
 
 class AuditUnavailable(Exception):
-    """The record is not durable and won't be: whoever asked must not be answered with success."""
+    """The record is not known to be durable: whoever asked must not be answered with success."""
+
+
+class State(Enum):
+    """How it goes with the log."""
+
+    OK = "ok"
+    SLOW = "slow"
+    """A flush takes longer than its callers wait."""
+    FAILING = "failing"
+    """A commit failed, and the log was not opened again yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditHealth:
+    """What to tell an operator."""
+
+    state: State
+    since: float
+    """Seconds since the epoch."""
+    reason: str = ""
 
 
 class Recorder(Protocol):
     """What everything that leaves a trace is given."""
 
     async def append(self, entry: bytes) -> None:
-        """Return when `entry` is durable; raise `AuditUnavailable` if it is not."""
+        """Return when `entry` is durable; raise `AuditUnavailable` if it is not known to be."""
+
+    def check(self) -> None:
+        """Raise `AuditUnavailable` where an append would have little hope: ask before doing what needs a record."""
+
+
+class Log(Protocol):
+    """What the writer writes to: blocking, used by one thread at a time."""
+
+    def commit(self, entries: Sequence[bytes], *, sign: bool = False) -> None:
+        """Write the entries in their order, and with `sign` a checkpoint; return once they are durable."""
+
+    def reopen(self) -> None:
+        """After a failed commit: open the file afresh; raise where it lacks what was acknowledged."""
 
 
 class _Ticket:
@@ -35,52 +84,94 @@ class _Ticket:
 
 
 class AuditWriter:
-    """Turns concurrent appends into batches for `commit`.
+    """Turns concurrent appends into batches for a log.
 
-    `commit` writes the entries in their order and returns once they are durable; it runs in a thread. `queue_max`
-    bounds the entries that wait; a full queue makes `append` wait, which slows callers instead of losing records.
+    `queue_max` bounds the entries that wait; a full queue makes `append` wait, which slows callers instead of losing
+    records. Nobody waits longer than `deadline_s`. `clock` gives seconds since the epoch.
     """
 
-    def __init__(self, commit: Callable[[Sequence[bytes]], None], *, queue_max: int) -> None:
-        self._commit = commit
+    def __init__(
+        self,
+        log: Log,
+        *,
+        queue_max: int,
+        deadline_s: float = DEADLINE_S,
+        checkpoint_s: float = CHECKPOINT_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._audit_log = log
         self._send, self._receive = trio.open_memory_channel[_Ticket](queue_max)
-        self.failure: BaseException | None = None
+        self._deadline_s = deadline_s
+        self._checkpoint_s = checkpoint_s
+        self._sign_at = -math.inf
+        self._clock = clock
+        self._closed = trio.Event()
+        self.health = AuditHealth(State.OK, clock())
+        self.failure: Exception | None = None
+        """Why the log fails, until it has recovered."""
+
+    def check(self) -> None:
+        """Raise `AuditUnavailable` while the log is slow or failing."""
+        if self.health.state is not State.OK:
+            raise AuditUnavailable(f"the audit log is {self.health.state.value}: {self.health.reason}")
 
     async def append(self, entry: bytes) -> None:
         """Return when `entry` is durable.
 
         Shielded: a caller that is cancelled still waits, because an entry that was handed over will be written,
-        and its caller must know. Raises `AuditUnavailable` once the log is closed or has failed.
+        and its caller must know. Raises `AuditUnavailable` once the log is closed, while it is failing, and at the
+        deadline; after that last one the entry may still become a record.
         """
         ticket = _Ticket(entry)
-        with trio.CancelScope(shield=True):
-            try:
-                await self._send.send(ticket)
-            except (trio.ClosedResourceError, trio.BrokenResourceError):
-                raise AuditUnavailable("the audit log is closed") from self.failure
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._deadline_s) as waiting:
+            await self._hand_over(ticket)
             await ticket.done.wait()
+        if waiting.cancelled_caught:
+            if self.health.state is State.OK:
+                self._become(State.SLOW, f"an append took longer than {self._deadline_s:g} s")
+            raise AuditUnavailable("the audit log is slow")
         if not ticket.durable:
             raise AuditUnavailable("the audit log failed") from self.failure
 
     def close(self) -> None:
         """Take no more entries; `run` writes what is queued and returns."""
         self._send.close()
+        self._closed.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Write until `close`; shielded, so that only `close` or a failure ends it.
+        """Write until `close`; shielded, so that nothing else ends it.
 
-        Raises what `commit` raised, after everyone who waits has been told.
+        Raises what `commit` raised where the log still failed at the end, after everyone who waits has been told.
         """
         with trio.CancelScope(shield=True):
             task_status.started()
             try:
-                async for first in self._receive:
-                    await self._write(self._gather(first))
-            except BaseException as error:
-                self.failure = error
-                raise
+                while (batch := await self._next()) is not None:
+                    await self._write(batch, sign=trio.current_time() >= self._sign_at)
+                if self.failure is None:
+                    await self._write([], sign=True)
             finally:
                 self._refuse_waiting()
+                self._receive.close()
+            if self.failure is not None:
+                raise self.failure
+
+    async def _hand_over(self, ticket: _Ticket) -> None:
+        if self.health.state is State.FAILING:
+            raise AuditUnavailable("the audit log is failing") from self.failure
+        try:
+            await self._send.send(ticket)
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            raise AuditUnavailable("the audit log is closed") from self.failure
+
+    async def _next(self) -> list[_Ticket] | None:
+        """Give what has gathered; nothing when it is time for a checkpoint, None when no more will come."""
+        with trio.move_on_at(self._sign_at):
+            try:
+                return self._gather(await self._receive.receive())
+            except trio.EndOfChannel:
+                return None
+        return []
 
     def _gather(self, first: _Ticket) -> list[_Ticket]:
         batch = [first]
@@ -91,14 +182,57 @@ class AuditWriter:
                 break
         return batch
 
-    async def _write(self, batch: list[_Ticket]) -> None:
+    async def _write(self, batch: list[_Ticket], *, sign: bool) -> None:
+        entries = [ticket.entry for ticket in batch]
         try:
-            await trio.to_thread.run_sync(self._commit, [ticket.entry for ticket in batch])
+            await trio.to_thread.run_sync(lambda: self._audit_log.commit(entries, sign=sign))
+        except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
+            self._fail(error)
+        else:
             for ticket in batch:
                 ticket.durable = True
+            self._succeed(signed=sign)
         finally:
             for ticket in batch:
                 ticket.done.set()
+        if self.failure is not None:
+            await self._recover(self.failure)
+
+    def _succeed(self, *, signed: bool) -> None:
+        if signed:
+            self._sign_at = math.inf
+        elif self._sign_at == math.inf:
+            self._sign_at = trio.current_time() + self._checkpoint_s
+        if self.health.state is State.SLOW:
+            self._become(State.OK)
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        self._become(State.FAILING, str(error))
+        self._refuse_waiting()
+
+    async def _recover(self, error: Exception) -> None:
+        while not self._closed.is_set():
+            with trio.move_on_after(RETRY_S):
+                await self._closed.wait()
+                return
+            try:
+                await trio.to_thread.run_sync(self._begin_again, str(error))
+            except Exception as again:  # noqa: BLE001  # the medium is not back; the next try opens it afresh
+                _log.debug("the audit log can't be opened", error=repr(again))
+            else:
+                self.failure = None
+                self._become(State.OK)
+                return
+
+    def _begin_again(self, reason: str) -> None:
+        self._audit_log.reopen()
+        now_us = int(self._clock() * 1_000_000)
+        self._audit_log.commit([record.encode(Kind.LOG_RECOVERED, time_us=now_us, reason=reason)], sign=True)
+
+    def _become(self, state: State, reason: str = "") -> None:
+        self.health = AuditHealth(state, self._clock(), reason)
+        (_log.info if state is State.OK else _log.error)(f"the audit log is {state.value}", reason=reason or None)
 
     def _refuse_waiting(self) -> None:
         # Whoever is queued or blocked in `send` wakes without an acknowledgement.
@@ -107,4 +241,3 @@ class AuditWriter:
                 self._receive.receive_nowait().done.set()
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
-        self._receive.close()

@@ -89,6 +89,7 @@ class Calls:
         A call that is cancelled is recorded too: the append is shielded. Raises `AuditUnavailable` where there is
         no record, and then nothing may be answered but that.
         """
+        self._audit.check()  # no tool runs that could leave no record
         started, clock_started = perf_counter_ns(), self._clock()
         decision = self.decide(principal, call.feature)
         ended = Ended(outcome=Outcome.CANCELLED)

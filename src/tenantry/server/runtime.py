@@ -23,6 +23,7 @@ import structlog
 import trio
 
 from tenantry import web
+from tenantry.audit.checkpoint import BadKey
 from tenantry.config import Config, ConfigError, is_loopback
 from tenantry.jsonrpc import Object
 from tenantry.mcp.offer import Offer
@@ -33,7 +34,9 @@ from tenantry.policy import Directory
 from tenantry.server import host
 from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import ASGIApp, application
-from tenantry.server.audit_log import AuditLog, path_of
+from tenantry.server.audit_endpoint import AuditEndpoint
+from tenantry.server.audit_key import AuditLogInUse
+from tenantry.server.audit_log import AuditLog, AuditLogDamaged, path_of
 from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
 from tenantry.server.authentication import Authentication
 from tenantry.server.bus import Bus
@@ -79,6 +82,8 @@ class Settings:
     read_again: Callable[[], Config] | None = None
     """Gives the configuration as it stands now; raises `ConfigError`."""
     data: Path
+    checkpoint_copy: Path | None = None
+    """A second place for the audit log's checkpoints."""
     host: str = "127.0.0.1"
     port: int = 3000
     shares_port: bool = False
@@ -166,6 +171,7 @@ def build(
     config: Config,
     *,
     offer: Offer,
+    data: Path,
     store: Store,
     audit: AuditWriter,
     sites: web.Sites,
@@ -233,7 +239,12 @@ def build(
         clock=clock,
         fresh=fresh,
     )
-    routes: Routes = {"/mcp": {ANY: endpoint.handle}, **OAuthEndpoints(services).routes(), **Login(services).routes()}
+    routes: Routes = {
+        "/mcp": {ANY: endpoint.handle},
+        **OAuthEndpoints(services).routes(),
+        **Login(services).routes(),
+        **AuditEndpoint(data).routes(),
+    }
     feed.look()
     return Parts(app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes, feed=feed)
 
@@ -242,7 +253,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: tr
     """Serve in this process until SIGTERM or SIGINT, or until `stop` is set; `on_ready` is told the MCP endpoint's URL.
 
     A stop lets the requests in flight be answered, ends streams cleanly and closes the audit log last. Raises
-    `StartError` and `ConfigError` before anything is served, and the audit log's own error after it has failed.
+    `StartError` and `ConfigError` before anything is served, and the audit log's own error where it fails at the end.
     """
     offer = load_offer(settings.config, source=settings.source)
     with own_data(settings.data):
@@ -265,13 +276,14 @@ async def run(
     config = reachable(settings, port)
     settings = replace(settings, config=config, port=port)
     store = Store.open(settings.data / "state.db")
-    log = AuditLog(path_of(settings.data, str(number)), host=urlsplit(config.public_url).hostname or "localhost")
-    audit = AuditWriter(log.commit, queue_max=config.limits.audit_queue)
+    log = _open_log(settings, number)
+    limits = config.limits
+    audit = AuditWriter(log, queue_max=limits.audit_queue, deadline_s=limits.audit_deadline_s)
     sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host))
-    parts = build(config, offer=offer, store=store, audit=audit, sites=sites, bus=bus)
+    parts = build(config, offer=offer, data=settings.data, store=store, audit=audit, sites=sites, bus=bus)
     app = application(parts.app.handle, closing=stop)
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(_run_audit, audit, stop))
+        await nursery.start(_run_audit, audit)
         try:
             async with trio.open_nursery() as serving:
                 await serving.start(_stop_on_signal, stop, serving.cancel_scope)
@@ -290,12 +302,19 @@ async def run(
             with trio.CancelScope(shield=True):
                 await parts.sessions.write_back()
             audit.close()
-    if audit.failure is None:
-        log.commit([], sign=True)
     log.close()
     store.close()
     if audit.failure is not None:
         raise audit.failure
+
+
+def _open_log(settings: Settings, number: int) -> AuditLog:
+    path = path_of(settings.data, str(number))
+    host = urlsplit(settings.config.public_url).hostname or "localhost"
+    try:
+        return AuditLog(path, host=host, copy=settings.checkpoint_copy)
+    except (AuditLogDamaged, AuditLogInUse, BadKey) as error:
+        raise StartError(f"the audit log can't be written to: {error}") from error
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -327,15 +346,11 @@ async def _run_bus(bus: Bus, stop: trio.Event) -> None:
     stop.set()
 
 
-async def _run_audit(
-    audit: AuditWriter, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    # A log that failed takes no more records: whoever asks is told so, and the server stops in good order.
+async def _run_audit(audit: AuditWriter, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     try:
         await audit.run(task_status=task_status)
     except Exception as error:  # noqa: BLE001  # kept in audit.failure, raised at the end of serve
-        _log.error("the audit log failed; stopping", error=repr(error))
-        stop.set()
+        _log.error("the audit log failed and did not come back", error=repr(error))
 
 
 async def _serve_until(

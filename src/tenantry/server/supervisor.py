@@ -162,6 +162,7 @@ class Supervisor:
             "config": self._config.model_dump_json(),
             "source": self._settings.source,
             "data": str(self._settings.data),
+            "checkpoint_copy": None if self._settings.checkpoint_copy is None else str(self._settings.checkpoint_copy),
             "host": self._settings.host,
             "port": self._settings.port,
             "path": sys.path,

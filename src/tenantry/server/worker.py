@@ -30,6 +30,7 @@ async def work(sock: socket.socket) -> None:
         config=Config.model_validate_json(start["config"]),
         source=start["source"],
         data=Path(start["data"]),
+        checkpoint_copy=None if start["checkpoint_copy"] is None else Path(start["checkpoint_copy"]),
         host=start["host"],
         port=start["port"],
         shares_port=True,
