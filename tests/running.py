@@ -78,7 +78,7 @@ def running_server(
         with process:
             try:
                 assert process.stdout is not None
-                ready = re.search(r"http://\S+/mcp", process.stdout.readline())
+                ready = re.search(r"https?://\S+/mcp", process.stdout.readline())
                 server = RunningServer(url=ready[0] if ready else "", process=process, data=data, log=log)
                 assert ready, server.logged()
                 yield server

@@ -65,6 +65,8 @@ def test_a_good_file_is_read():
             "clients",
             "initial_access_tokens",
         ),
+        (("tool_modules", 'trusted_proxies = ["10.0.0.1/8"]\ntool_modules'), "trusted_proxies", "host bits"),
+        (("tool_modules", 'trusted_proxies = ["0.0.0.0/0"]\ntool_modules'), "trusted_proxies", "everybody"),
     ],
 )
 def test_a_contradiction_is_refused_with_its_key_and_reason(change, key, word):
@@ -94,6 +96,29 @@ def test_elsewhere_only_the_public_name_is_known():
     sites = Config().at("https://mcp.example.com").sites(bound_port=3000, bound_to_loopback=False)
 
     assert sites.hosts == {"mcp.example.com", "mcp.example.com:443"}
+
+
+def test_a_listener_with_tls_is_known_by_https():
+    sites = Config().at("https://localhost:3000").sites(bound_port=3000, bound_to_loopback=True, scheme="https")
+
+    assert "https://127.0.0.1:3000" in sites.origins
+    assert "http://127.0.0.1:3000" not in sites.origins
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [("https://mcp.example.com", True), ("https://localhost:3000", False), ("http://localhost:3000", False)],
+)
+def test_only_a_name_of_its_own_is_told_to_use_https_for_good(url, wanted):
+    assert Config().at(url).https_for_good is wanted
+
+
+def test_proxies_of_the_file_and_of_the_command_line_are_trusted_both():
+    proxies = Config(trusted_proxies=("10.0.0.0/8",)).behind("192.0.2.1").proxies
+
+    assert proxies.trusts("10.1.2.3")
+    assert proxies.trusts("192.0.2.1")
+    assert not proxies.trusts("192.0.2.2")
 
 
 @pytest.mark.parametrize("mode", list(Mode))

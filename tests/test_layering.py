@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 ROWS = {
     "version": 0,
-    **dict.fromkeys(("identity", "jsonrpc", "machine", "sse", "web"), 1),
+    **dict.fromkeys(("forwarded", "identity", "jsonrpc", "machine", "sse", "web"), 1),
     **dict.fromkeys(("mcp", "oauth", "policy", "audit"), 2),
     "config": 3,
     "": 3,  # the package itself, which gives the authors of tools what they need
@@ -26,12 +26,13 @@ ROWS = {
 }
 PURE = 3  # the last row that neither waits nor touches the outside
 CLOCK_AND_CHANCE = frozenset({"random", "secrets", "time"})
-FILES_AND_SOCKETS = frozenset({"h11", "hypercorn", "os", "pathlib", "socket", "sqlite3", "ssl", "tempfile"})
+FILES_AND_SOCKETS = frozenset({"h11", "h2", "hypercorn", "os", "pathlib", "socket", "sqlite3", "ssl", "tempfile"})
 LOGS = frozenset({"logging", "structlog"})
 CONCURRENCY = frozenset({"asyncio", "subprocess", "threading", "trio"})
 IMPURE_MODULES = CLOCK_AND_CHANCE | FILES_AND_SOCKETS | LOGS | CONCURRENCY
 IMPURE_CALLS = frozenset({"input", "now", "open", "print", "today", "utcnow", "uuid1", "uuid4"})
 OWNERS = {
+    "h2": ("tenantry.server.host",),
     "hypercorn": ("tenantry.server.host",),
     "sqlite3": ("tenantry.server.store", "tenantry.server.audit_log"),
 }
@@ -152,6 +153,7 @@ def test_conformance_and_bench_import_nothing_of_the_source():
         (purity, "tenantry.audit.record", "from datetime import datetime\nstarted = datetime.now()"),
         (ownership, "tenantry.server.app", "import hypercorn.trio"),
         (ownership, "tenantry.cli", "from hypercorn.config import Config"),
+        (ownership, "tenantry.server.hostess", "import h2.connection"),
         (ownership, "tenantry.server.sessions", "import sqlite3"),
         (ownership, "tenantry.mcp.route", "legacy = revision <= '2025-11-25'"),
         (outside, "bench.load", "from tenantry.sse import Decoder"),
@@ -168,7 +170,7 @@ def test_a_planted_fault_is_found(check, module, source):
         ("tenantry.web", "import re\nfrom urllib.parse import urlsplit"),
         ("tenantry.mcp.route", "import pydantic\nfrom tenantry import jsonrpc\nfrom tenantry.mcp import revisions"),
         ("tenantry.config", "from tenantry.oauth.clients import Client\nfrom tenantry import policy"),
-        ("tenantry.server.host", "import hypercorn, trio\nasync def serve(): await trio.sleep(0)"),
+        ("tenantry.server.host.http2", "import hypercorn, h2, trio\nasync def serve(): await trio.sleep(0)"),
         ("tenantry.server.store", "import sqlite3, time\nfrom tenantry.oauth import token"),
         ("tenantry.cli", "from tenantry.server import runtime\nfrom tenantry import demo, tool"),
         ("tenantry.mcp.revisions", "LATEST = '2026-07-28'"),

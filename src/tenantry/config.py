@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from tenantry.forwarded import Proxies, network
 from tenantry.policy import Directory, Feature, Tenant, User
 from tenantry.web import Sites
 
@@ -150,6 +151,8 @@ class Config(_Section):
     """Where clients reach the server; empty until `at` says so, for a server on this machine."""
     mode: Mode = Mode.DUAL
     allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of the proxies whose word on where a request comes from is taken."""
     tool_modules: tuple[str, ...] = ()
     scopes: dict[ScopeName, str] = {}
     tools: dict[ToolName, FeatureSection] = {}
@@ -170,6 +173,13 @@ class Config(_Section):
     @classmethod
     def _public_url(cls, url: str) -> str:
         return check_public_url(url) if url else url
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            network(text)
+        return texts
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -208,6 +218,15 @@ class Config(_Section):
         """The same configuration, reached at another URL; raises ValueError as `check_public_url` does."""
         return self.model_copy(update={"public_url": check_public_url(public_url)})
 
+    def behind(self, *networks: str) -> Self:
+        """The same configuration behind more trusted proxies; raises ValueError for what is no network."""
+        return self.model_copy(update={"trusted_proxies": (*self.trusted_proxies, *self._networks(networks))})
+
+    @property
+    def proxies(self) -> Proxies:
+        """The proxies that are believed."""
+        return Proxies(tuple(map(network, self.trusted_proxies)))
+
     @property
     def issuer(self) -> str:
         """The authorization server's identifier (RFC 8414 section 2)."""
@@ -223,14 +242,22 @@ class Config(_Section):
         """Whether browsers reach the server over https."""
         return self.public_url.startswith("https://")
 
-    def sites(self, *, bound_port: int, bound_to_loopback: bool) -> Sites:
-        """Say by which Host and Origin the server may be addressed.
+    @property
+    def https_for_good(self) -> bool:
+        """Whether browsers may be told to use https alone (RFC 6797); that holds for all ports of a name.
+
+        So localhost is never told: other servers of that machine would be out of reach.
+        """
+        return self.secure and not is_loopback(urlsplit(self.public_url).hostname or "")
+
+    def sites(self, *, bound_port: int, bound_to_loopback: bool, scheme: str = "http") -> Sites:
+        """Say by which Host and Origin the server may be addressed; `scheme` is the listening socket's.
 
         On loopback every spelling of this machine counts; elsewhere only what the file names.
         """
-        urls = [self.public_url, *(f"http://{host}" for host in self.allowed_hosts)]
+        urls = [self.public_url, *(f"{scheme}://{host}" for host in self.allowed_hosts)]
         if bound_to_loopback:
-            urls += [f"http://{name}:{bound_port}" for name in _LOOPBACK_NAMES]
+            urls += [f"{scheme}://{name}:{bound_port}" for name in _LOOPBACK_NAMES]
         return Sites.of(*urls)
 
     def directory(self) -> Directory:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from tests.certificates import self_signed
 from tests.running import TENANTRY, running_server
 
 DEMO_HASH = tomllib.loads((files("tenantry.demo") / "demo.toml").read_text())["users"]["alice"]["password_hash"]
@@ -106,6 +107,40 @@ def test_port_0_prints_the_port_that_it_got(tmp_path):
         for server in (first, second):
             document = httpx2.get(f"{server.issuer}/.well-known/oauth-protected-resource/mcp", trust_env=False).json()
             assert document["resource"] == server.url
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_https_is_served_under_its_own_names(tmp_path, workers):
+    made = self_signed(tmp_path)
+    tls = ("--certfile", str(made.certfile), "--keyfile", str(made.keyfile), "--workers", workers)
+    with running_server(tmp_path / "data", *tls) as server:
+        assert server.url == f"https://localhost:{server.port}/mcp"
+        with httpx2.Client(verify=made.client(), trust_env=False) as client:
+            document = client.get(f"{server.issuer}/.well-known/oauth-protected-resource/mcp")
+            elsewhere = client.get(f"https://127.0.0.1:{server.port}/nothing")
+        assert document.json()["resource"] == server.url
+        assert "strict-transport-security" not in document.headers  # it would hold for all ports of localhost
+        assert elsewhere.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--certfile", "cert.pem"), "--certfile and --keyfile belong together"),
+        (("--certfile", "none.pem", "--keyfile", "key.pem"), "none.pem: No such file or directory"),
+        (("--certfile", "key.pem", "--keyfile", "cert.pem"), "--certfile, --keyfile: "),
+        (
+            ("--certfile", "cert.pem", "--keyfile", "key.pem", "--public-url", "http://localhost:1"),
+            "--certfile serves https, and the public URL is http://localhost:1",
+        ),
+        (("--trusted-proxy", "10.0.0.1/8"), "--trusted-proxy: 10.0.0.1/8 has host bits set"),
+        (("--trusted-proxy", "::/0"), "--trusted-proxy: ::/0 is everybody"),
+    ],
+)
+def test_what_contradicts_itself_about_the_way_in_is_refused(tmp_path, flags, reason):
+    self_signed(tmp_path)
+    placed = [str(tmp_path / flag) if flag.endswith(".pem") else flag for flag in flags]
+    assert reason in refused("--demo", "--port", 0, "--data", tmp_path / "data", *placed)
 
 
 def test_only_the_owner_can_read_what_a_server_keeps(tmp_path):

@@ -1,4 +1,4 @@
-"""Mutated first packets against a live host: `python -m tests.fuzz.packets --packets 10000 --seed 7`.
+"""Mutated first packets against a live host: `python -m tests.fuzz.packets --packets 10000 --seed 7 [--http2]`.
 
 A run fails if the server ends, if it stops answering good requests, or if tasks or descriptors are left over. The
 seeds hold everything that was seen to end a stock hypercorn process, and what lies near it.
@@ -7,12 +7,15 @@ seeds hold everything that was seen to end a stock hypercorn process, and what l
 import argparse
 import os
 import random
+import ssl
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
@@ -20,7 +23,8 @@ from structlog.testing import capture_logs
 
 from tenantry import web
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, SendBytes, application
-from tenantry.server.host import HostLimits, bind, serve
+from tenantry.server.host import HostLimits, bind, serve, tls_context
+from tests.certificates import self_signed
 
 GOOD = b"GET /ok HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 WEBSOCKET = (
@@ -57,9 +61,39 @@ SEEDS = (
     PRIOR_KNOWLEDGE,
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 )
+HTTP2_ANSWER = b"\x01\x04\0\0\0\x01"  # the head of a HEADERS frame on the first stream
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
+
+
+def _request(path: bytes, *, stream: int = 1, post: bool = False) -> bytes:
+    """HEADERS with END_HEADERS, and with END_STREAM where no body is to come."""
+    fields = (b"\x83" if post else b"\x82") + b"\x87\x04" + bytes([len(path)]) + path + b"\x41\x01h"
+    return _frame(1, 4 if post else 5, stream, fields)
+
+
+HTTP2_SEEDS = tuple(
+    PRIOR_KNOWLEDGE[:24] + b"".join(parts)
+    for parts in (
+        [_frame(4, 0, 0), _request(b"/ok")],
+        [_frame(4, 0, 0, b"\0\x04\0\0\xff\xff\0\x05\0\0\x40\0"), _frame(4, 1, 0), _request(b"/ok")],
+        [_frame(1, 1, 1, b"\x82\x87"), _frame(9, 4, 1, b"\x04\x03/ok\x41\x01h")],
+        [_request(b"/echo", post=True), _frame(0, 9, 1, b"\x02body\0\0")],
+        [_request(b"/unread", post=True), _frame(0, 0, 1, b"half"), _request(b"/ok", stream=3)],
+        [_request(b"/stream"), _frame(3, 0, 1, b"\0\0\0\x08"), _request(b"/ok", stream=3)],
+        [_frame(6, 0, 0, b"pingpong"), _frame(8, 0, 0, b"\0\0\xff\xff"), _request(b"/stream")],
+        [_frame(2, 0, 1, b"\0\0\0\x03\x10"), _request(b"/ok"), _frame(7, 0, 0, b"\0" * 8)],
+        [_frame(1, 5, 1, b"\x02\x07CONNECT\x41\x01h")],
+        [_request(b"/\xff")],
+    )
+)
 GRIST = (b"\r\n", b"\r\n\r\n", b"\0", b"\xff", b"\xa0", b":", b" ", b",", b"\t", b"0", b"Upgrade: h2c\r\n", b"%00")
 AT_ONCE = 16
 PATIENCE_S = 5.0
+# A connection that is kept alive does not say that its answers are over.
+HTTP2_WAIT_S = 0.2
 
 
 async def answer(exchange: Exchange) -> Answer:
@@ -87,14 +121,21 @@ async def _three_events(send: SendBytes) -> None:
 
 @asynccontextmanager
 async def hosted(
-    app: ASGIApp, *, limits: HostLimits | None = None, shutdown: trio.Event | None = None
+    app: ASGIApp,
+    *,
+    limits: HostLimits | None = None,
+    shutdown: trio.Event | None = None,
+    tls: ssl.SSLContext | None = None,
+    is_proxy: Callable[[str], bool] = lambda _: False,
 ) -> AsyncIterator[int]:
     """Serve `app` on a free port, which is given, until the block ends; the server's end is then waited for."""
     sock = bind("127.0.0.1", 0)
     port = int(sock.getsockname()[1])
     stop = trio.Event() if shutdown is None else shutdown
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(serve, app, sockets=[sock], shutdown=stop, limits=limits))
+        await nursery.start(
+            partial(serve, app, sockets=[sock], shutdown=stop, limits=limits, tls=tls, is_proxy=is_proxy)
+        )
         try:
             yield port
         finally:
@@ -142,18 +183,31 @@ async def talk(port: int, *packets: bytes, half_close: bool = False) -> bytes:
     return received
 
 
-def mutated(source: random.Random) -> list[bytes]:
+async def talk_http2(port: int, tls: ssl.SSLContext, *packets: bytes) -> bytes:
+    """Send `packets` over TLS, and give what comes until the server closes or HTTP2_WAIT_S are over."""
+    received = b""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
+        stream = trio.SSLStream(tcp, tls, server_hostname="localhost", https_compatible=True)
+        with suppress(trio.BrokenResourceError), trio.move_on_after(HTTP2_WAIT_S):
+            for packet in packets:
+                await stream.send_all(packet)
+            async for data in stream:
+                received += data
+    return received
+
+
+def mutated(source: random.Random, seeds: Sequence[bytes]) -> list[bytes]:
     """One seed with up to four faults, in one packet or two."""
-    packet = bytearray(source.choice(SEEDS))
+    packet = bytearray(source.choice(seeds))
     for _ in range(source.randint(0, 4)):
-        _spoil(packet, source)
+        _spoil(packet, source, seeds)
     if source.random() < 0.7:
         return [bytes(packet)]
     cut = source.randint(0, len(packet))
     return [bytes(packet[:cut]), bytes(packet[cut:])]
 
 
-def _spoil(packet: bytearray, source: random.Random) -> None:
+def _spoil(packet: bytearray, source: random.Random, seeds: Sequence[bytes]) -> None:
     start = source.randint(0, len(packet))
     end = min(len(packet), start + source.randint(1, 12))
     way = source.randrange(6)
@@ -166,14 +220,16 @@ def _spoil(packet: bytearray, source: random.Random) -> None:
     elif way == 3:
         packet[start:start] = packet[start:end] * source.randint(1, 40)
     elif way == 4:
-        packet[start:] = source.choice(SEEDS)[start:]
+        packet[start:] = source.choice(seeds)[start:]
     else:
-        packet += source.choice((source.choice(SEEDS), source.randbytes(8)))
+        packet += source.choice((source.choice(seeds), source.randbytes(8)))
 
 
-async def attack(port: int, source: random.Random) -> bytes:
-    """Send one mutated packet, then read to the end, or leave without a word; gives the status line's code."""
-    packets = mutated(source)
+async def attack(port: int, source: random.Random, tls: ssl.SSLContext | None) -> bytes:
+    """Send one mutated packet, then read to the end, or leave without a word; gives how the answer began."""
+    packets = mutated(source, SEEDS if tls is None else HTTP2_SEEDS)
+    if tls is not None:
+        return b"answered" if HTTP2_ANSWER in await talk_http2(port, tls, *packets) else b"refused"
     if source.random() < 0.2:
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(packets[0] or b"\n")
@@ -182,7 +238,7 @@ async def attack(port: int, source: random.Random) -> bytes:
     return received[9:12] if received.startswith(b"HTTP/1.1 ") else received[:12]
 
 
-async def run(*, packets: int, seed: int) -> Counter[bytes]:
+async def run(*, packets: int, seed: int, http2: bool = False) -> Counter[bytes]:
     """Send `packets` mutated packets, AT_ONCE at a time; gives the answers by status code.
 
     Raises `AssertionError` for a server that no longer answers or that keeps tasks or descriptors, and what the
@@ -190,24 +246,39 @@ async def run(*, packets: int, seed: int) -> Counter[bytes]:
     """
     source = random.Random(seed)
     answers: Counter[bytes] = Counter()
+    server, client = _contexts() if http2 else (None, None)
     with capture_logs() as logs:
-        async with hosted(application(answer, closing=trio.Event())) as port:
-            assert b"200" in await talk(port, GOOD)
+        async with hosted(application(answer, closing=trio.Event()), tls=server) as port:
+            await _answers_still(port, client)
             baseline = Baseline.now()
             for start in range(0, packets, AT_ONCE):
                 async with trio.open_nursery() as nursery:
                     for _ in range(min(AT_ONCE, packets - start)):
-                        nursery.start_soon(_count, port, random.Random(source.random()), answers)
-            assert b"200" in await talk(port, GOOD)
+                        nursery.start_soon(_count, port, random.Random(source.random()), answers, client)
+            await _answers_still(port, client)
             await baseline.restored()
-    answers[b"failed"] = sum(1 for line in logs if line["event"].endswith("_failed"))
-    for line in [line for line in logs if line["event"].endswith("_failed")][:5]:
+    failures = [line for line in logs if line["event"] in ("connection_failed", "request_failed", "stream_failed")]
+    answers[b"failed"] = len(failures)
+    for line in failures[:5]:
         structlog.get_logger().warning(**line)
     return answers
 
 
-async def _count(port: int, source: random.Random, answers: Counter[bytes]) -> None:
-    answers[await attack(port, source)] += 1
+def _contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    with tempfile.TemporaryDirectory() as directory:
+        certificate = self_signed(Path(directory))
+        return tls_context(certificate.certfile, certificate.keyfile), certificate.client("h2")
+
+
+async def _answers_still(port: int, tls: ssl.SSLContext | None) -> None:
+    if tls is None:
+        assert b"200" in await talk(port, GOOD)
+    else:
+        assert HTTP2_ANSWER in await talk_http2(port, tls, HTTP2_SEEDS[0])
+
+
+async def _count(port: int, source: random.Random, answers: Counter[bytes], tls: ssl.SSLContext | None) -> None:
+    answers[await attack(port, source, tls)] += 1
 
 
 def main() -> int:
@@ -215,8 +286,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packets", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--http2", action="store_true")
     arguments = parser.parse_args()
-    answers = trio.run(partial(run, packets=arguments.packets, seed=arguments.seed))
+    answers = trio.run(partial(run, packets=arguments.packets, seed=arguments.seed, http2=arguments.http2))
     sys.stdout.write(f"seed {arguments.seed}: {dict(answers.most_common())}\n")
     return 1 if answers[b"failed"] else 0
 

@@ -13,3 +13,13 @@ async def test_mutated_packets_end_neither_the_server_nor_leave_tasks_or_descrip
     assert answers[b"failed"] == 0
     assert answers[b"200"]
     assert answers[b"400"]
+
+
+@pytest.mark.trio
+async def test_mutated_frames_end_neither_the_server_nor_leave_tasks_or_descriptors_behind():
+    answers = await packets.run(packets=320, seed=20_260_728, http2=True)
+
+    assert answers.total() == 320
+    assert answers[b"failed"] == 0
+    assert answers[b"answered"]
+    assert answers[b"refused"]

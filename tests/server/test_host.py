@@ -11,9 +11,9 @@ import trio
 from structlog.testing import capture_logs
 
 from tenantry import web
-from tenantry.server import host
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, Receive, Send, SendBytes, application
-from tenantry.server.host import HostLimits, bind, serve
+from tenantry.server.host import HostLimits, bind, connection, listener, serve
+from tenantry.server.host.connection import peer_key
 from tests.fuzz.packets import GOOD, H2C, PRIOR_KNOWLEDGE, WEBSOCKET, Baseline, answer, hosted, talk
 
 POST = b"POST /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"
@@ -237,7 +237,7 @@ async def test_a_next_header_that_does_not_end_is_not_waited_for_as_long_as_an_i
     "packet", [GOOD, KEPT.replace(b"/ok", b"/" + b"a" * 20_000), b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n"]
 )
 async def test_a_client_that_keeps_a_closed_connection_open_is_not_waited_for(packet, monkeypatch):
-    monkeypatch.setattr(host, "LINGER_S", 0.05)
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
     async with hosted(plain()) as port:
         before = Baseline.now()
         stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -399,17 +399,17 @@ async def _never() -> NoReturn:
 
 @pytest.mark.trio
 async def test_running_out_of_descriptors_neither_ends_the_server_nor_fills_the_log(autojump_clock, logs):
-    listener = Exhausted()
+    exhausted = Exhausted()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(host._Host(plain(), HostLimits()).accept, listener, nursery)
-        await listener.relieved.wait()
+        nursery.start_soon(listener.Host(plain(), HostLimits()).accept, exhausted, nursery)
+        await exhausted.relieved.wait()
         nursery.cancel_scope.cancel()
     assert [line["event"] for line in logs] == ["accept_failed"]
 
 
 @pytest.mark.trio
 async def test_the_limit_of_descriptors_lowers_the_limit_of_connections(monkeypatch, logs):
-    monkeypatch.setattr("resource.getrlimit", lambda _: (host.RESERVED_DESCRIPTORS + 1, -1))
+    monkeypatch.setattr("resource.getrlimit", lambda _: (listener.RESERVED_DESCRIPTORS + 1, -1))
     async with hosted(plain()) as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(KEPT)
         await receive_until(stream, b"ok")
@@ -418,9 +418,9 @@ async def test_the_limit_of_descriptors_lowers_the_limit_of_connections(monkeypa
 
 
 def test_all_addresses_of_one_ipv6_site_are_one_peer():
-    assert host._peer_key(("2001:db8::1", 1)) == host._peer_key(("2001:db8::ffff:2%eth0", 2))
-    assert host._peer_key(("2001:db8::1", 1)) != host._peer_key(("2001:db8:0:1::1", 1))
-    assert host._peer_key(("192.0.2.1", 1)) != host._peer_key(("192.0.2.2", 1))
+    assert peer_key("2001:db8::1") == peer_key("2001:db8::ffff:2%eth0")
+    assert peer_key("2001:db8::1") != peer_key("2001:db8:0:1::1")
+    assert peer_key("192.0.2.1") != peer_key("192.0.2.2")
 
 
 def test_a_port_in_use_is_an_error_and_leaves_no_descriptor():

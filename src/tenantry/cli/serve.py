@@ -26,6 +26,9 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 3000,
     public_url: str | None = None,
+    certfile: Path | None = None,
+    keyfile: Path | None = None,
+    trusted_proxy: list[str] | None = None,
     data: Path = DEFAULT_DATA,
     checkpoint_copy: Path | None = None,
     mode: Literal["sessionful", "stateless", "dual"] | None = None,
@@ -47,7 +50,14 @@ def serve(
     port
         The port to listen on; 0 takes any free one.
     public_url
-        Where clients reach the server, as in https://mcp.example.com; on this machine http://localhost:PORT.
+        Where clients reach the server, as in https://mcp.example.com; on this machine http://localhost:PORT, or https
+        with --certfile.
+    certfile
+        The PEM file of a certificate and its chain: serve https, HTTP/2 included; with --keyfile.
+    keyfile
+        The PEM file of the certificate's key, without a password.
+    trusted_proxy
+        A network, as in 10.0.0.0/8, whose proxies are believed on where requests come from; may be said repeatedly.
     data
         The directory for keys, clients, sessions and the audit log.
     checkpoint_copy
@@ -62,7 +72,7 @@ def serve(
 
     def read() -> tuple[Config, str]:
         chosen, source = _configuration(config, demo=demo, conformance=conformance)
-        return _with_flags(chosen, public_url=public_url, mode=mode), source
+        return _with_flags(chosen, public_url=public_url, mode=mode, proxies=trusted_proxy or []), source
 
     try:
         chosen, source = read()
@@ -73,9 +83,11 @@ def serve(
             checkpoint_copy=checkpoint_copy,
             host=host,
             port=port,
+            certificate=_certificate(certfile, keyfile),
             shares_port=workers > 1,
             read_again=lambda: read()[0],
         )
+        runtime.tls_of(settings)  # what is wrong with it is said before anything starts
         if workers == 1:
             trio.run(lambda: runtime.serve(settings, on_ready=_say_ready))
         else:
@@ -125,7 +137,15 @@ def _together(*documents: dict[str, object]) -> dict[str, object]:
     return merged
 
 
-def _with_flags(config: Config, *, public_url: str | None, mode: str | None) -> Config:
+def _certificate(certfile: Path | None, keyfile: Path | None) -> tuple[Path, Path] | None:
+    if certfile is None and keyfile is None:
+        return None
+    if certfile is None or keyfile is None:
+        raise StartError("--certfile and --keyfile belong together")
+    return certfile, keyfile
+
+
+def _with_flags(config: Config, *, public_url: str | None, mode: str | None, proxies: list[str]) -> Config:
     if mode is not None:
         config = config.model_copy(update={"mode": Mode(mode)})
     if public_url is not None:
@@ -133,6 +153,10 @@ def _with_flags(config: Config, *, public_url: str | None, mode: str | None) -> 
             config = config.at(public_url)
         except ValueError as error:
             raise StartError(f"--public-url {public_url}: {error}") from None
+    try:
+        config = config.behind(*proxies)
+    except ValueError as error:
+        raise StartError(f"--trusted-proxy: {error}") from None
     return config
 
 

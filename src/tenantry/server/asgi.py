@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from tenantry import web
+from tenantry.forwarded import Contradiction, Proxies, Sender
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -49,12 +50,12 @@ class Exchange:
 
     __slots__ = ("_body_due", "_gone", "_receive", "_send", "request", "stream_deadline", "streaming")
 
-    def __init__(self, request: web.Request, receive: Receive, send: Send) -> None:
+    def __init__(self, request: web.Request, receive: Receive, send: Send, *, body_due: bool = True) -> None:
         self.request = request
         self._receive = receive
         self._send = send
         self._gone = False
-        self._body_due = _announces_body(request.headers)
+        self._body_due = body_due
         self.streaming = False
         """Whether an event stream has begun from inside of the handler and not ended."""
         self.stream_deadline = float("inf")
@@ -209,12 +210,20 @@ Answer: TypeAlias = web.Response | EventStream | Answered
 Handler: TypeAlias = Callable[[Exchange], Awaitable[Answer]]
 
 
-def application(handle: Handler, *, closing: trio.Event) -> ASGIApp:
+_TRUSTING_NOBODY = Proxies()
+
+
+def application(
+    handle: Handler, *, closing: trio.Event, proxies: Proxies = _TRUSTING_NOBODY, https_for_good: bool = False
+) -> ASGIApp:
     """Build the ASGI application that answers every request by `handle`.
 
     `handle` translates its own exceptions; whatever still comes out of it is logged and becomes a bare 500. A
     doubled single-valued header is answered 400 before `handle` sees it. Open event streams end when `closing` is
     set. WebSockets are refused, and the lifespan is not served: nothing that must live may live there.
+
+    Behind `proxies`, a request's peer and scheme are those of the client that they name. With `https_for_good` every
+    answer over https says so (RFC 6797 section 7.1).
     """
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -223,14 +232,17 @@ def application(handle: Handler, *, closing: trio.Event) -> ASGIApp:
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"scope {scope['type']} is not served")
-        exchange = Exchange(_request(scope), receive, send)
-        answer, fields = await _answer(handle, exchange)
+        request, refusal = _request(scope, proxies)
+        if https_for_good and request.scheme == "https":
+            send = _telling_so(send)
+        exchange = Exchange(request, receive, send, body_due=_announces_body(scope))
+        answer, fields = await _answer(handle, exchange, refusal)
         if isinstance(answer, Answered):
             return
         if isinstance(answer, EventStream):
             await send(_start(200, fields))
             await _run_stream(answer, exchange, send, closing)
-        elif exchange.body_due:
+        elif exchange.body_due and scope.get("http_version") != "2":  # where the host can refuse the rest by a reset
             await _send_early(_start(answer.status, [*fields, _CLOSE]), _payload(answer), exchange, send)
         else:
             await send(_start(answer.status, fields))
@@ -239,10 +251,8 @@ def application(handle: Handler, *, closing: trio.Event) -> ASGIApp:
     return app
 
 
-async def _answer(handle: Handler, exchange: Exchange) -> tuple[Answer, Fields]:
-    doubled = exchange.request.headers.first_double()
-    if doubled is not None:
-        refusal = web.Response(status=400, body=f"the header {doubled} came twice\n".encode())
+async def _answer(handle: Handler, exchange: Exchange, refusal: web.Response | None) -> tuple[Answer, Fields]:
+    if refusal is not None:
         return refusal, _fields(refusal)
     try:
         answer = await handle(exchange)
@@ -301,6 +311,7 @@ class _Outlet:
 
 _UNSENDABLE = frozenset("\r\n\0")
 _CLOSE = (b"connection", b"close")
+_HTTPS_FOR_GOOD = (b"strict-transport-security", b"max-age=31536000")  # a year
 _STREAM_FIELDS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
@@ -308,20 +319,46 @@ _STREAM_FIELDS = [
 ]
 
 
-def _request(scope: Message) -> web.Request:
+def _request(scope: Message, proxies: Proxies) -> tuple[web.Request, web.Response | None]:
+    """The request, and the answer to one whose fields contradict each other."""
     client = scope.get("client")
-    return web.Request(
+    headers = web.Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    sender = Sender(address=client[0] if client else "", scheme=scope["scheme"])
+    doubled = headers.first_double()
+    problem = None if doubled is None else f"the header {doubled} came twice"
+    try:
+        sender = proxies.sender(sender.address, sender.scheme, headers.get)
+    except Contradiction as error:
+        problem = str(error)
+    request = web.Request(
         method=scope["method"],
         path=scope["raw_path"].decode("latin-1"),
         query=scope["query_string"].decode("latin-1"),
-        headers=web.Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
-        scheme=scope["scheme"],
-        peer=client[0] if client else "",
+        headers=headers,
+        scheme=sender.scheme,
+        peer=sender.address,
+    )
+    return request, None if problem is None else web.Response(status=400, body=f"{problem}\n".encode())
+
+
+def _announces_body(scope: Message) -> bool:
+    fields = dict(scope["headers"])
+    length = fields.get(b"content-length")
+    # RFC 9113 section 8.1.1: in HTTP/2 a body needs no announcement; our host writes a length of 0 where there is none.
+    return (
+        length != b"0"
+        if scope.get("http_version") == "2"
+        else length not in (None, b"0") or b"transfer-encoding" in fields
     )
 
 
-def _announces_body(headers: web.Headers) -> bool:
-    return headers.get("transfer-encoding") is not None or headers.get("content-length") not in (None, "0")
+def _telling_so(send: Send) -> Send:
+    async def telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], _HTTPS_FOR_GOOD]}
+        await send(message)
+
+    return telling
 
 
 def _declared_length(request: web.Request) -> int | None:

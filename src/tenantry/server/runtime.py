@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -33,7 +34,7 @@ from tenantry.mcp.tools import Tool
 from tenantry.policy import Directory
 from tenantry.server import host
 from tenantry.server.app import ANY, App, Routes
-from tenantry.server.asgi import ASGIApp, application
+from tenantry.server.asgi import application
 from tenantry.server.audit_endpoint import AuditEndpoint
 from tenantry.server.audit_key import AuditLogInUse
 from tenantry.server.audit_log import AuditLog, AuditLogDamaged, path_of
@@ -88,6 +89,8 @@ class Settings:
     port: int = 3000
     shares_port: bool = False
     """Whether other processes listen on the same port (SO_REUSEPORT)."""
+    certificate: tuple[Path, Path] | None = None
+    """The PEM files of the certificate chain and of its key; None to be spoken to in the clear."""
 
 
 def load_offer(config: Config, *, source: str) -> Offer:
@@ -279,9 +282,12 @@ async def run(
     log = _open_log(settings, number)
     limits = config.limits
     audit = AuditWriter(log, queue_max=limits.audit_queue, deadline_s=limits.audit_deadline_s)
-    sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host))
+    sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host), scheme=_scheme(settings))
     parts = build(config, offer=offer, data=settings.data, store=store, audit=audit, sites=sites, bus=bus)
-    app = application(parts.app.handle, closing=stop)
+    app = application(parts.app.handle, closing=stop, proxies=config.proxies, https_for_good=config.https_for_good)
+    listen = partial(
+        host.serve, app, sockets=[listening], shutdown=stop, tls=tls_of(settings), is_proxy=config.proxies.trusts
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(_run_audit, audit)
         try:
@@ -296,7 +302,7 @@ async def run(
                 replace_world = partial(_replace_world, settings, parts.changes, departed)
                 await serving.start(partial(_reload_on_signal, settings, replace_world))
                 bus.subscribe(CONFIG, lambda body: serving.start_soon(replace_world, _config_of(body)))
-                await serving.start(partial(_serve_until, stop, app, listening, serving.cancel_scope))
+                await serving.start(_serve_until, listen, serving.cancel_scope)
                 on_ready(config.resource)
         finally:
             with trio.CancelScope(shield=True):
@@ -334,10 +340,26 @@ def reserve(settings: Settings) -> Iterator[int]:
 def reachable(settings: Settings, port: int) -> Config:
     """The configuration with its public URL; raises `StartError` where nobody said what that is."""
     if settings.config.public_url:
+        if settings.certificate and not settings.config.secure:
+            raise StartError(f"--certfile serves https, and the public URL is {settings.config.public_url}")
         return settings.config
     if not is_loopback(settings.host):
         raise StartError(f"--host {settings.host} is reached from elsewhere: say how with --public-url https://...")
-    return settings.config.at(f"http://localhost:{port}")
+    return settings.config.at(f"{_scheme(settings)}://localhost:{port}")
+
+
+def _scheme(settings: Settings) -> str:
+    return "http" if settings.certificate is None else "https"
+
+
+def tls_of(settings: Settings) -> ssl.SSLContext | None:
+    """What the listener needs for https, None where it is spoken to in the clear; raises `StartError`."""
+    if settings.certificate is None:
+        return None
+    try:
+        return host.tls_context(*settings.certificate)
+    except host.TlsError as error:
+        raise StartError(f"--certfile, --keyfile: {error}") from None
 
 
 async def _run_bus(bus: Bus, stop: trio.Event) -> None:
@@ -354,14 +376,12 @@ async def _run_audit(audit: AuditWriter, *, task_status: trio.TaskStatus[None] =
 
 
 async def _serve_until(
-    stop: trio.Event,
-    app: ASGIApp,
-    listening: socket.socket,
+    listen: Callable[..., Awaitable[None]],
     rest: trio.CancelScope,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    await host.serve(app, sockets=[listening], shutdown=stop, task_status=task_status)
+    await listen(task_status=task_status)
     rest.cancel()
 
 
