@@ -133,7 +133,7 @@ class Client:
         return tokens
 
 
-def call_message(number: int, name: str = "echo", **arguments: object) -> bytes:
+def call_message(number: int | str, name: str = "echo", **arguments: object) -> bytes:
     """A modern tools/call."""
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -1,105 +1,99 @@
-"""Kill the server with -9 under load, again and again: what was answered must stand in the log.
+"""Kill the server with -9 under load, again and again: what was answered must stand in the log, and nothing else.
 
-`python -m tests.crash.kills --kills 50`; a short form runs with the other tests. A kill does not test the flush
-(the page cache survives it); it tests recovery, torn batches and answers that overtake their records.
+`python -m tests.crash.kills --kills 1000`. A kill does not test the flush (the page cache survives it: that is
+`tests.faults.power`); it tests recovery, torn batches and answers that overtake their records. Each client's history
+is held against the whole log, which is verified every now and then and at the end. A server that answers before its
+record is durable must be caught, else the run fails.
 """
 
 import argparse
-import http.client
-import itertools
+import os
 import random
+import signal
 import sys
 import tempfile
-import threading
-from collections import Counter
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from tenantry.audit import record
 from tenantry.server import audit_log
-from tests.http_client import Client, call_headers, call_message
-from tests.running import free_port, running_server
+from tests.faults.callers import Caller, calling, every
+from tests.faults.forks import forked_server
+from tests.faults.subject import early_and_slow, nothing
+from tests.histories import CALLS, differences
+from tests.running import free_port
+
+CALLERS_MIN = 16
+VERIFIED_EACH = 25
 
 
 @dataclass
-class History:
-    """What the clients saw, in their own words."""
+class Tally:
+    """What came of a run."""
 
-    answered: list[int] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-
-
-def call_until_it_breaks(origin: str, token: str, ids: "itertools.count[int]", history: History) -> None:
-    """Be one caller: call until the connection dies."""
-    connection = http.client.HTTPConnection(urlsplit(origin).netloc, timeout=10)
-    try:
-        while True:
-            number = next(ids)
-            connection.request("POST", "/mcp", body=call_message(number), headers=call_headers(token))
-            response = connection.getresponse()
-            body = response.read()
-            if response.status == 200 and b'"isError":false' in body:
-                history.answered.append(number)
-            else:
-                history.refused.append(f"{response.status} {body[:200]!r}")
-    except (OSError, http.client.HTTPException):
-        return
-    finally:
-        connection.close()
+    kills: int = 0
+    callers: int = 0
+    answered: int = 0
+    recorded: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    slowest_start_s: float = 0.0
+    problems: list[str] = field(default_factory=list)
 
 
-def kill_under_load(data: Path, *, kills: int, callers: int, seed: int) -> tuple[History, Counter[int]]:
-    """Serve, load, kill, and again; give what the clients saw and how often each id stands in the log."""
+def kill_under_load(
+    data: Path, *, kills: int, callers_max: int, seed: int, plant: Callable[[], AbstractContextManager[None]] = nothing
+) -> Tally:
+    """Serve, load, kill, and again; then compare. Only in a process without threads, which it forks."""
     rng = random.Random(seed)
     port = free_port()
-    ids = itertools.count(1)
-    history = History()
-    token = ""
-    for _ in range(kills):
-        with running_server(data, "--port", str(port), exit_status=-9) as server:
-            if not token:
-                token = Client.register(server.issuer).sign_in()["access_token"]
-            threads = [
-                threading.Thread(target=call_until_it_breaks, args=(server.issuer, token, ids, history))
-                for _ in range(callers)
-            ]
-            before = len(history.answered)
-            for thread in threads:
-                thread.start()
-            threading.Event().wait(rng.uniform(0.05, 0.4))
-            server.process.kill()
-            for thread in threads:
-                thread.join()
-            if len(history.answered) == before:
-                continue
-        count, problem = audit_log.verify(data / audit_log.FILE_NAME)
-        assert problem is None, (count, problem)
-    logged = Counter(
-        entry["jsonrpc_id"]
-        for _, body in audit_log.read(data / audit_log.FILE_NAME)
-        if "jsonrpc_id" in (entry := record.decode(body))
-    )
-    return history, logged
+    callers = [Caller(f"http://localhost:{port}", f"c{number}", random.Random(number)) for number in range(callers_max)]
+    with forked_server(data, port, nothing):
+        every(callers, Caller.sign_in)
+    tally = Tally(callers=len(callers))
+    for number in range(1, kills + 1):
+        began = time.monotonic()
+        with forked_server(data, port, plant) as server:
+            tally.slowest_start_s = max(tally.slowest_start_s, time.monotonic() - began)
+            with calling(rng.sample(callers, rng.randint(CALLERS_MIN, callers_max)), logins=0.0, breaks=True):
+                time.sleep(rng.uniform(0.1, 0.6))
+                os.kill(server, signal.SIGKILL)
+        tally.kills = number
+        if number % VERIFIED_EACH == 0 or number == kills:
+            stands, problem = audit_log.verify(data / audit_log.FILE_NAME)
+            tally.problems += [] if problem is None else [f"after {number} kills, behind record {stands}: {problem}"]
+    entries = [record.decode(body) for _, body in audit_log.read(data / audit_log.FILE_NAME)]
+    tally.problems += differences([caller.history for caller in callers], entries)
+    tally.answered = sum(caller.history.answered.total() for caller in callers)
+    tally.recorded = sum(entry["kind"] in CALLS for entry in entries)
+    for caller in callers:
+        for status, count in caller.refused.items():
+            tally.refused[status] = tally.refused.get(status, 0) + count
+    return tally
 
 
 def main() -> int:
-    """Run and say what came of it; exit status 1 where an answered call has no record, or two."""
+    """Run and say what came of it; exit status 1 where anything differs, or the planted bug is not noticed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--callers", type=int, default=16)
+    parser.add_argument("--callers", type=int, default=64, help=f"at the most; at least {CALLERS_MIN}")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        history, logged = kill_under_load(
-            Path(directory), kills=options.kills, callers=options.callers, seed=options.seed
-        )
-    lost = [number for number in history.answered if logged[number] != 1]
+        load = partial(kill_under_load, callers_max=options.callers, seed=options.seed)
+        tally = load(Path(directory) / "data", kills=options.kills)
+        planted = load(Path(directory) / "planted", kills=3, plant=early_and_slow)
     print(
-        f"{options.kills} kills, {len(history.answered)} calls answered, {sum(logged.values())} recorded, "
-        f"{len(lost)} answered without exactly one record, {len(history.refused)} refused"
+        f"{tally.kills} kills, {tally.callers} callers, {tally.answered} answers, {tally.recorded} calls recorded, "
+        f"refused {tally.refused}, slowest start {tally.slowest_start_s:.2f} s, {len(tally.problems)} problems"
     )
-    return 1 if lost or history.refused else 0
+    for problem in tally.problems[:20]:
+        print(f"  {problem}")
+    print(f"planted early acknowledgement: {len(planted.problems)} problems in {planted.kills} kills")
+    return int(bool(tally.problems) or not planted.problems)
 
 
 if __name__ == "__main__":

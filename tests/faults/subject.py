@@ -10,6 +10,7 @@ import os
 import re
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -127,13 +128,26 @@ def deaf_commit() -> Iterator[None]:
     """Plant a commit that takes a failure for a success."""
     commit = AuditLog.commit
 
-    def pretend(log: AuditLog, entries: list[bytes], *, sign: bool = False) -> None:
+    def pretend(*arguments: Any, **more: Any) -> None:
         try:
-            commit(log, entries, sign=sign)
+            commit(*arguments, **more)
         except (OSError, sqlite3.Error):
             return
 
     with patch.object(AuditLog, "commit", pretend):
+        yield
+
+
+@contextmanager
+def early_and_slow() -> Iterator[None]:
+    """Plant an early acknowledgement over a disk that takes its time, so that few kills are enough to show it."""
+    commit = AuditLog.commit
+
+    def slow(*arguments: Any, **more: Any) -> None:
+        time.sleep(0.03)
+        commit(*arguments, **more)
+
+    with early_acknowledgement(), patch.object(AuditLog, "commit", slow):
         yield
 
 

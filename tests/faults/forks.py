@@ -1,0 +1,42 @@
+"""Servers that start at once: forks of a process that has everything loaded. Only for a process without threads."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from tenantry.cli.serve import serve
+from tests.faults.callers import CONFIG
+
+READY = b"tenantry serves"
+
+
+@contextmanager
+def forked_server(data: Path, port: int, plant: Callable[[], AbstractContextManager[None]]) -> Iterator[int]:
+    """Serve the shop from `data` in a fork, with a bug or without; give its process id once it is ready.
+
+    It is killed at the end, if it was not before.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.dup2(writing, 1)
+        log = os.open(data.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 2)
+        try:
+            with plant():
+                status = serve(config=CONFIG, data=data, port=port)
+        finally:
+            os._exit(locals().get("status", 3))
+    os.close(writing)
+    try:
+        with os.fdopen(reading, "rb") as output:
+            line = output.readline()
+        if not line.startswith(READY):
+            raise AssertionError(f"the server did not start:\n{data.with_suffix('.log').read_text()}")
+        yield child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
