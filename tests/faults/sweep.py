@@ -16,11 +16,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from pathlib import Path
-
-import trio
 
 from tests.faults import judge, subject
 from tests.faults.shim import Faults, Mode
@@ -45,6 +42,8 @@ class Tally:
     runs: int = 0
     acknowledged: int = 0
     refused: int = 0
+    recovered: int = 0
+    """Runs in which something was acknowledged after something else had been refused."""
     bad: list[str] = field(default_factory=list)
 
 
@@ -58,8 +57,7 @@ def run_subject(data: Path, plant: str, *, callers: int = CALLERS) -> bytes:
         os.dup2(writing, 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:
-            with subject.PLANTS[plant]():
-                trio.run(partial(subject.append_all, data, sessions=SESSIONS, callers=callers, records=RECORDS))
+            subject.run(plant, data, sessions=SESSIONS, callers=callers, records=RECORDS)
         finally:
             os._exit(0)
     os.close(writing)
@@ -95,6 +93,7 @@ def _sweep(directory: Path, plant: str, faults: Faults, kinds: tuple[str, ...], 
             tally.runs += 1
             tally.acknowledged += len(acknowledged)
             tally.refused += output.count(b"refused")
+            tally.recovered += b"durable" in output.partition(b"refused")[2]
     return tally
 
 
@@ -138,7 +137,8 @@ def main() -> int:
     for plant, tally in tallies.items():
         print(
             f"{plant}: {len(tally.bad)} bad of {tally.runs} runs, "
-            f"{tally.acknowledged} acknowledged, {tally.refused} refused"
+            f"{tally.acknowledged} acknowledged, {tally.refused} refused, "
+            f"{tally.recovered} recovered"
         )
         for problem in tally.bad[: None if plant == "none" else 1]:
             print(f"  {problem}")
