@@ -251,6 +251,20 @@ async def test_a_writer_whose_surroundings_are_cancelled_writes_on_until_it_is_c
     assert disk.batches == [[b"one"]]
 
 
+async def test_a_writer_that_is_closed_while_its_checkpoint_is_due_and_fails_comes_to_its_end():
+    disk = Disk()
+    disk.failure = OSError("the disk is gone")
+    writer = AuditWriter(disk, queue_max=10)
+    raised: list[Exception] = []
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_into, writer, raised)
+            await trio.testing.wait_all_tasks_blocked(0.005)
+            writer.close()
+
+    assert raised == [disk.failure]
+
+
 async def test_a_closed_writer_refuses():
     writer = AuditWriter(Disk(), queue_max=1)
     writer.close()

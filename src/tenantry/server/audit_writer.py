@@ -166,6 +166,8 @@ class AuditWriter:
 
     async def _next(self) -> list[_Ticket] | None:
         """Give what has gathered; nothing when it is time for a checkpoint, None when no more will come."""
+        if self.failure is not None:  # only a close ends the tries to recover
+            return None
         with trio.move_on_at(self._sign_at):
             try:
                 return self._gather(await self._receive.receive())
