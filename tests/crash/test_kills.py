@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 
-def test_every_answer_stands_in_the_log_once_however_often_the_server_is_killed():
+def test_every_answered_call_stands_in_the_log_once_however_often_the_server_is_killed():
     # A process of its own, because it forks.
     command = (sys.executable, "-m", "tests.crash.kills", "--kills", "4", "--callers", "16")
     run = subprocess.run(command, capture_output=True, text=True, check=False)
