@@ -186,6 +186,7 @@ async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_aft
             async with trio.open_nursery() as callers:  # one in the commit, one queued, one waiting to be queued
                 for number in range(3):
                     callers.start_soon(append_into, writer, b"%d" % number, outcomes)
+                    await disk.entered.wait()
                     await trio.testing.wait_all_tasks_blocked()
             assert outcomes == {b"%d" % number: "refused" for number in range(3)}
             with pytest.raises(AuditUnavailable, match="slow"):
