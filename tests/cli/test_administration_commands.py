@@ -69,3 +69,27 @@ def test_a_directory_without_a_server_s_data_is_left_as_it_is(tmp_path):
     flags = ("--tenant", "t", "--name", "n", "--scope", "s")
     assert "no data" in run(tmp_path, "clients", "add-service", *flags, status=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def states(data: Path) -> list[str]:
+    """The states of all keys, in their order."""
+    return re.findall(r"\b(pending|active|retiring|retired)\b", run(data, "keys", "list"))
+
+
+def test_keys_are_rotated_listed_and_retired_beside_a_running_server(tmp_path):
+    with running_server(tmp_path) as server:
+        browser = Browser(server.issuer)
+        (first,) = [key["kid"] for key in browser.ask("GET", "/jwks").json["keys"]]
+        run(tmp_path, "keys", "rotate")
+        assert states(tmp_path) == ["active", "pending"]
+        run(tmp_path, "keys", "rotate", "--now")
+        assert states(tmp_path) == ["retiring", "active", "pending"]
+        published = [key["kid"] for key in browser.ask("GET", "/jwks").json["keys"]]
+        assert published[0] == first
+        assert "this key signs" in run(tmp_path, "keys", "retire", published[1], status=1)
+        assert "no such key" in run(tmp_path, "keys", "retire", "unknown", status=1)
+        run(tmp_path, "keys", "retire", first)
+        run(tmp_path, "keys", "retire", published[2])
+        assert [key["kid"] for key in browser.ask("GET", "/jwks").json["keys"]] == [published[1]]
+        assert states(tmp_path) == ["retired", "active", "retired"]
+        assert recorded(tmp_path) == ["key_rotated", "key_rotated", "key_retired", "key_retired"]

@@ -94,8 +94,8 @@ class World:
     def start(self) -> None:
         """Start, or start again over the same file."""
         self.store = Store.open(self.path)
-        self.keys = SigningKeys.load(self.store, now=int(self.now))
         self.feed = Feed(self.store.announcements)
+        self.keys = SigningKeys(self.store, feed=self.feed, clock=lambda: self.now)
         self.authentication = Authentication(
             keys=self.keys, feed=self.feed, directory=self.directory, config=self.config, clock=lambda: self.now
         )

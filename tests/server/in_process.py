@@ -78,7 +78,7 @@ class InProcess:
         self.app = app
         self.parts = parts
         self.config = config
-        self.keys = SigningKeys.load(store, now=0)
+        self.keys = SigningKeys(store, feed=parts.feed, clock=now)
         self.path = path
         self.bus = bus
         self.now = now
@@ -108,7 +108,7 @@ class InProcess:
             "issued_at": int(self.now()),
             "expires_at": int(self.now()) + 600,
         }
-        return access_token.mint(access_token.Claims(**claims | changes), self.keys.signing)
+        return access_token.mint(access_token.Claims(**claims | changes), self.keys.now.signing)
 
     async def ask(
         self,

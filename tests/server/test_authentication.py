@@ -32,7 +32,7 @@ def minted(world: World, **changes) -> str:
         "issued_at": int(world.now),
         "expires_at": int(world.now) + 600,
     }
-    return access_token.mint(access_token.Claims(**claims | changes), world.keys.signing)
+    return access_token.mint(access_token.Claims(**claims | changes), world.keys.now.signing)
 
 
 def ask(world: World, token: str):

@@ -31,6 +31,8 @@ class Kind(Enum):
     LOGOUT = "logout"
     LOGIN_SESSION_ENDED = "login_session_ended"
     CLIENT_REGISTERED = "client_registered"
+    KEY_ROTATED = "key_rotated"
+    KEY_RETIRED = "key_retired"
     SERVICE_ADDED = "service_added"
     """An operator made a client that acts for itself."""
     CONSENT_GRANTED = "consent_granted"
@@ -77,6 +79,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "client": (str,),
     "family": (str,),
     "scope": (str,),
+    "key": (str,),
     "tool": (str,),
     "prompt": (str,),
     "resource": (str,),

@@ -9,6 +9,7 @@ from tenantry.cli.call import call
 from tenantry.cli.clients import clients
 from tenantry.cli.conformance import conformance
 from tenantry.cli.hash_password import hash_password
+from tenantry.cli.keys import keys
 from tenantry.cli.reload import reload
 from tenantry.cli.serve import serve
 from tenantry.version import __version__
@@ -18,6 +19,7 @@ app.command(serve)
 app.command(audit)
 app.command(clients)
 app.command(hash_password)
+app.command(keys)
 app.command(reload)
 app.command(call)
 app.command(conformance)

@@ -45,6 +45,7 @@ class Authentication:
         self._directory = directory
         self._config = config
         self._clock = clock
+        self._verified_by = keys.now.verification
         self._verified: OrderedDict[bytes, Principal] = OrderedDict()
 
     def principal(self, request: web.Request) -> Principal:
@@ -54,8 +55,9 @@ class Authentication:
         expired, forged or revoked, with a bad one; 400 for a malformed request (RFC 6750 section 3.1).
         """
         try:
-            principal = self._verify(bearer.read(request))
+            token = bearer.read(request)
             self._feed.look()
+            principal = self._verify(token)
             if not self.stands(principal):
                 raise access_token.refusal("the grant has ended")
         except bearer.NoToken:
@@ -83,13 +85,17 @@ class Authentication:
 
     def _verify(self, token: str) -> Principal:
         now = self._clock()
+        keys = self._keys.now.verification
+        if keys is not self._verified_by:
+            self._verified_by = keys
+            self._verified.clear()
         digest = hashlib.sha256(token.encode("ascii", "replace")).digest()
         known = self._verified.get(digest)
         if known is not None and now < known.expires_at + access_token.LEEWAY_S:
             return known
         principal = access_token.verify(
             token,
-            keys=self._keys.verification,
+            keys=keys,
             issuer=self._config.issuer,
             audience=self._config.resource,
             now=now,

@@ -1,5 +1,6 @@
 """How the endpoints for programs read forms and answer in JSON, errors included."""
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
@@ -27,12 +28,17 @@ def json_answer(status: int, body: Mapping[str, object], headers: Mapping[str, s
     return web.Response(status=status, headers={"content-type": "application/json", **headers}, body=encoded)
 
 
-def document(body: Mapping[str, object]) -> Handler:
-    """A handler that always answers the same public document."""
-    answer = json_answer(200, body, {"cache-control": f"public, max-age={METADATA_MAX_AGE_S}"})
+def document(make: Callable[[], Mapping[str, object]]) -> Handler:
+    """A handler that answers a public document, or that it has not changed (RFC 9110 section 13.1.2)."""
 
-    async def handler(_exchange: Exchange) -> web.Response:
-        return answer
+    async def handler(exchange: Exchange) -> web.Response:
+        answer = json_answer(200, make(), {"cache-control": f"public, max-age={METADATA_MAX_AGE_S}"})
+        etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+        headers = {**answer.headers, "etag": etag}
+        known = (exchange.request.headers.get("if-none-match") or "").split(",")
+        if {"*", etag} & {each.strip().removeprefix("W/") for each in known}:
+            return web.Response(status=304, headers=headers)
+        return web.Response(status=200, headers=headers, body=answer.body)
 
     return handler
 

@@ -1,8 +1,7 @@
 """The authorization server's secrets: made at the first start, kept in the store, the same after a restart."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,42 +12,74 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from tenantry.oauth import jwk
+from tenantry.oauth import jwk, key_set
+from tenantry.oauth.key_set import Key, Snapshot
+from tenantry.server.feed import Feed
 from tenantry.server.store import Store
+from tenantry.server.store.announcements import Announcement, Kind
+from tenantry.server.store.signing_keys import StoredKey, read
 
 
-def _new_signing_key() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+def new_key(*, signs_from: float) -> StoredKey:
+    """Draw a new key."""
+    return _stored(ec.generate_private_key(ec.SECP256R1()), signs_from)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SigningKeys:
-    """What access tokens, successors of refresh tokens and forms are signed with."""
-
-    signing: jwk.SigningKey
-    verification: Mapping[str, ec.EllipticCurvePublicKey]
-    """Every key by which an access token may be signed, by `kid`; more than one during a rotation."""
-    refresh_secret: bytes
-    seal_key: bytes
-
-    @classmethod
-    def load(cls, store: Store, *, now: int) -> "SigningKeys":
-        """Take the secrets out of the store, making those that are not there yet; `now` in seconds.
-
-        Blocking: for start-up.
-        """
-        private = load_der_private_key(store.secrets.get("access-token-es256", make=_new_signing_key, now=now), None)
-        if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise TypeError("the stored signing key is no EC key")
-        kid = jwk.thumbprint(private.public_key())
-        return cls(
-            signing=jwk.SigningKey(kid=kid, private_key=private),
-            verification={kid: private.public_key()},
-            refresh_secret=store.secrets.get("refresh-successor", make=lambda: os.urandom(32), now=now),
-            seal_key=store.secrets.get("form-seal", make=Fernet.generate_key, now=now),
+def stored_keys(store: Store) -> list[Key]:
+    """All keys, in the order in which they sign. Blocking, for less than a millisecond."""
+    return [
+        Key(
+            kid=each.kid,
+            private_key=_private(each.private),
+            signs_from=each.signs_from,
+            retired_at=each.retired_at,
         )
+        for each in store.announcements.ask(read)
+    ]
 
-    def key_set(self) -> dict[str, object]:
+
+class SigningKeys:
+    """What access tokens, successors of refresh tokens and forms are signed with.
+
+    Blocking where it is made: for start-up. `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, store: Store, *, feed: Feed, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._feed = feed
+        self._clock = clock
+        now = int(clock())
+        store.signing_keys.begin(lambda old: new_key(signs_from=now) if old is None else _stored(_private(old), now))
+        self._keys = stored_keys(store)
+        self._snapshot = key_set.snapshot(self._keys, clock())
+        self.refresh_secret = store.secrets.get("refresh-successor", make=lambda: os.urandom(32), now=now)
+        self.seal_key = store.secrets.get("form-seal", make=Fernet.generate_key, now=now)
+        feed.subscribe(self._hear, Kind.KEYS_CHANGED)
+
+    def _hear(self, _: Sequence[Announcement]) -> None:
+        self._keys = stored_keys(self._store)
+        self._snapshot = key_set.snapshot(self._keys, self._clock())
+
+    @property
+    def now(self) -> Snapshot:
+        """The key set as it is now, as far as the feed was heard; the same object until it changes."""
+        if self._clock() >= self._snapshot.until:
+            self._snapshot = key_set.snapshot(self._keys, self._clock())
+        return self._snapshot
+
+    def document(self) -> dict[str, object]:
         """The public keys as a JWK Set."""
-        return jwk.key_set(self.verification)
+        self._feed.look()
+        return jwk.key_set(self.now.published)
+
+
+def _stored(private_key: ec.EllipticCurvePrivateKey, signs_from: float) -> StoredKey:
+    encoded = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return StoredKey(kid=jwk.thumbprint(private_key.public_key()), private=encoded, signs_from=signs_from)
+
+
+def _private(encoded: bytes) -> ec.EllipticCurvePrivateKey:
+    private_key = load_der_private_key(encoded, None)
+    if not isinstance(private_key, ec.EllipticCurvePrivateKey):
+        raise TypeError("a stored signing key is no EC key")
+    return private_key

@@ -31,9 +31,9 @@ class OAuthEndpoints:
         )
         resource = metadata.protected_resource(resource=config.resource, issuer=config.issuer, scopes=config.scopes)
         return {
-            metadata.AUTHORIZATION_SERVER_PATH: {"GET": document(server)},
-            metadata.protected_resource_path(config.resource): {"GET": document(resource)},
-            "/jwks": {"GET": document(self._keys.key_set())},
+            metadata.AUTHORIZATION_SERVER_PATH: {"GET": document(lambda: server)},
+            metadata.protected_resource_path(config.resource): {"GET": document(lambda: resource)},
+            "/jwks": {"GET": document(self._keys.document)},
             "/token": {"POST": answering_errors(self._tokens.give)},
             "/revoke": {"POST": answering_errors(self._tokens.revoke)},
             **registration,

@@ -187,8 +187,8 @@ def build(
     `fetch` gets clients' metadata documents; without it they come from the net.
     """
     changes = Changes(World(config.directory(), offer), bus, people=partial(peopled, store=store))
-    keys = SigningKeys.load(store, now=int(clock()))
     feed = Feed(store.announcements)
+    keys = SigningKeys(store, feed=feed, clock=clock)
     feed.subscribe(lambda _: changes.people_changed(), Announced.PEOPLE_CHANGED)
     sessions = Sessions(store=store, feed=feed, bus=bus, config=config, clock=clock, fresh=fresh)
     events = EventStore(store, bus=bus, fresh=fresh)

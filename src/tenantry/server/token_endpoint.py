@@ -149,7 +149,7 @@ class TokenEndpoint:
             issued_at=int(now),
             expires_at=int(now) + lifetime_s,
         )
-        return access_token.mint(claims, self._keys.signing), lifetime_s
+        return access_token.mint(claims, self._keys.now.signing), lifetime_s
 
     def _answer(self, minted: tuple[str, int], scopes: tuple[str, ...], refresh_token: str | None) -> dict[str, object]:
         encoded, lifetime_s = minted
@@ -162,7 +162,7 @@ class TokenEndpoint:
         try:
             principal = access_token.verify(
                 presented,
-                keys=self._keys.verification,
+                keys=self._keys.now.verification,
                 issuer=self._config.issuer,
                 audience=self._config.resource,
                 now=self._clock(),

@@ -17,6 +17,7 @@ from tenantry.server.store.login_sessions import LoginSessions
 from tenantry.server.store.mcp_sessions import McpSessions
 from tenantry.server.store.migrations import MIGRATIONS
 from tenantry.server.store.secrets import Secrets
+from tenantry.server.store.signing_keys import SigningKeys
 from tenantry.server.store.streams import Streams
 from tenantry.server.store.tasks import Tasks
 
@@ -28,6 +29,7 @@ class Store:
         self._database = database
         self.announcements = announcements
         self.secrets = Secrets(database)
+        self.signing_keys = SigningKeys(database)
         self.mcp_sessions = McpSessions(database)
         self.streams = Streams(database)
         self.tasks = Tasks(database)

@@ -56,18 +56,19 @@ class Database:
         Not abandoned when cancelled: half of a change is not an outcome.
         """
 
-        def run() -> T:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(self._connection)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            return result
+        return await trio.to_thread.run_sync(self.transaction_now, work, limiter=self._one_at_a_time)
 
-        return await trio.to_thread.run_sync(run, limiter=self._one_at_a_time)
+    def transaction_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """The same in this thread. Blocking: for start-up, before anything is served."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(self._connection)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a question that changes nothing."""

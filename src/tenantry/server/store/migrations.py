@@ -144,4 +144,12 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE task ADD COLUMN runner TEXT NOT NULL DEFAULT '';
     CREATE INDEX task_running ON task (tenant, subject) WHERE NOT ended;
     """,
+    """
+    CREATE TABLE signing_key (
+        kid TEXT PRIMARY KEY,
+        private BLOB NOT NULL,
+        signs_from REAL NOT NULL,
+        retired_at REAL
+    ) STRICT;
+    """,
 )
