@@ -1,3 +1,5 @@
+from io import StringIO
+
 import pytest
 
 from tenantry.audit import checkpoint
@@ -105,5 +107,5 @@ def test_a_secret_is_not_in_what_a_key_shows_of_itself():
 
 def test_notes_are_found_one_after_another_and_torn_ones_passed_over():
     torn = NOTE[:30]
-    assert list(checkpoint.notes_in(NOTE + "\n" + torn + "\n" + NOTE + "\n" + torn)) == [NOTE, NOTE]
+    assert list(checkpoint.notes_in(StringIO(NOTE + "\n" + torn + "\n" + NOTE + "\n" + torn))) == [NOTE, NOTE]
     assert checkpoint.origin_of(NOTE) == "example.com/log"

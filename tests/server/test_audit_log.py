@@ -1,6 +1,7 @@
 import sqlite3
 import stat
 from contextlib import closing
+from io import StringIO
 
 import pytest
 
@@ -192,7 +193,7 @@ def test_checkpoints_are_copied_one_after_another(path, tmp_path):
     for number in range(3):
         log.commit([entry(number)], sign=True)
     log.close()
-    notes = list(checkpoint.notes_in(copy.read_text()))
+    notes = list(checkpoint.notes_in(StringIO(copy.read_text())))
 
     assert [note.splitlines()[:2] for note in notes] == [["example.com/tenantry/audit/0", str(n)] for n in (1, 2, 3)]
     assert audit_log.latest_checkpoint(path) == notes[-1]

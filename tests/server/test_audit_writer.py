@@ -183,6 +183,8 @@ async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_aft
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
+            while not disk.signed:
+                await trio.testing.wait_all_tasks_blocked(0.001)
             async with trio.open_nursery() as callers:  # one in the commit, one queued, one waiting to be queued
                 for number in range(3):
                     callers.start_soon(append_into, writer, b"%d" % number, outcomes)

@@ -8,7 +8,8 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -21,7 +22,8 @@ _ID_BYTES = 4
 _PRIVATE = "PRIVATE+KEY+"
 _NAME = re.compile(r"[^\s+]+\Z")
 _TEXT = re.compile(r"(\S+)\n(0|[1-9][0-9]{0,17})\n([A-Za-z0-9+/]{43}=)\n\Z")
-_NOTE = re.compile(r"^[^\n]+\n[0-9]+\n[^\n]+\n\n(?:\u2014 [^\n]+\n)+", re.MULTILINE)
+# Three of text, an empty one, the log's own signature.
+_NOTE_LINES = 5
 
 
 class BadKey(ValueError):
@@ -145,10 +147,13 @@ class Checkpoint:
         return key.sign(f"{self.origin}\n{self.size}\n{_encoded(self.root)}\n")
 
 
-def notes_in(text: str) -> Iterator[str]:
-    """Give the checkpoints' notes in a text that holds many, one after another; what is none is passed over."""
-    for match in _NOTE.finditer(text):
-        yield match[0]
+def notes_in(lines: Iterable[str]) -> Iterator[str]:
+    """Give the checkpoints' notes in the lines of a file that holds many; what is none, or torn, is passed over."""
+    last: deque[str] = deque(maxlen=_NOTE_LINES)
+    for line in lines:
+        last.append(line)
+        if len(last) == _NOTE_LINES and line.startswith("\u2014 ") and last[-2] == "\n":
+            yield "".join(last)
 
 
 def origin_of(note: str) -> str:

@@ -99,6 +99,9 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "upto": (int,),
 }
 
+FIELDS = (*_REQUIRED, *_OPTIONAL)
+"""Every field that a record may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class ArgumentsDigest:

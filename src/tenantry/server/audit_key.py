@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from tenantry.audit.checkpoint import BadKey, SignerKey, VerifierKey
@@ -28,9 +29,10 @@ def key_file(log: Path) -> Path:
 class HeldKey:
     """A log's key, and the lock on it: who holds it is the one writer of the log."""
 
-    def __init__(self, log: Path, *, host: str, wait: bool = False) -> None:
+    def __init__(self, log: Path, *, host: str | None, wait: bool = False) -> None:
         """Take the key of the log at `log`, making it where there is none; its name is the log's origin for ever.
 
+        A new one is named after `host`, or after the host that another log in the directory has its name from.
         Raises `AuditLogInUse` where another process has it, unless `wait`; OSError and `BadKey` where it can't be
         read or made.
         """
@@ -41,7 +43,8 @@ class HeldKey:
             text = os.pread(self._descriptor, _LONGEST, 0).decode(errors="replace")
             if not text.endswith("\n") and not log.exists():
                 # Not there, or torn by a power cut: the key is durable before the log has a file.
-                self.key = SignerKey.of(f"{host}/tenantry/audit/{name_of(log)}", secrets.token_bytes(32))
+                origin = f"{host or _host_in(path.parent)}/tenantry/audit/{name_of(log)}"
+                self.key = SignerKey.of(origin, secrets.token_bytes(32))
                 self._keep(path.parent)
             else:
                 self.key = SignerKey.parse(text)
@@ -63,6 +66,13 @@ class HeldKey:
             raise OSError(errno.ENOSPC, "the key could not be written whole")
         os.fsync(self._descriptor)
         flush_directory(directory)
+
+
+def _host_in(directory: Path) -> str:
+    for path in sorted(directory.glob("audit-*.key")):
+        with suppress(BadKey, OSError):
+            return SignerKey.parse(path.read_text()).name.partition("/")[0]
+    return "localhost"
 
 
 def read_verifier(log: Path) -> VerifierKey:

@@ -4,7 +4,7 @@ A long read is many short transactions: the file can only grow, so pages that we
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ def read(path: Path, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
                 yield from rows
                 after = rows[-1][0]
     except sqlite3.Error as error:
-        raise AuditLogUnreadable(f"the file can't be read: {error}") from error
+        raise AuditLogUnreadable(f"{path}: the file can't be read: {error}") from error
 
 
 def matching(
@@ -68,9 +68,18 @@ def matching(
     """
     wanted = {name: value for name, value in (("tenant", tenant), ("kind", kind), ("tool", tool)) if value is not None}
     for seq, body in read(path):
-        entry = _decode(seq, body)
+        entry = _decode(path, seq, body)
         if all(entry.get(name) == value for name, value in wanted.items()) and entry["time"] >= (since_us or 0):
             yield {"seq": seq, **entry}
+
+
+def size_of(path: Path) -> int:
+    """Give how many records there are, pruned ones too; raises `AuditLogUnreadable`."""
+    try:
+        with closing(open_for_reading(path)) as connection:
+            return int(connection.execute("SELECT coalesce(max(size), 0) FROM head").fetchone()[0])
+    except sqlite3.Error as error:
+        raise AuditLogUnreadable(f"{path}: the file can't be read: {error}") from error
 
 
 def latest_checkpoint(path: Path) -> str | None:
@@ -79,15 +88,21 @@ def latest_checkpoint(path: Path) -> str | None:
         with closing(open_for_reading(path)) as connection:
             row = connection.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
     except sqlite3.Error as error:
-        raise AuditLogUnreadable(f"the file can't be read: {error}") from error
+        raise AuditLogUnreadable(f"{path}: the file can't be read: {error}") from error
     return None if row is None else str(row[0])
 
 
-def verify(path: Path, *, key: VerifierKey | None = None, copies: Iterable[str] = ()) -> Verdict:
+def verify(
+    path: Path,
+    *,
+    key: VerifierKey | None = None,
+    copies: Iterable[str] = (),
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Verdict:
     """Check the whole log: every record, every root, every signature, and the database's own form.
 
     `key` is the log's public key, where it is not to be taken from the file beside the log; `copies` are checkpoints
-    of this log that were kept elsewhere, oldest first.
+    of this log that were kept elsewhere, oldest first; `on_progress` is told how many records were checked.
     """
     try:
         checking = Verification(key or read_verifier(path), iter(copies))
@@ -99,6 +114,7 @@ def verify(path: Path, *, key: VerifierKey | None = None, copies: Iterable[str] 
         with closing(open_for_reading(path)) as connection:
             for page in _pages(connection):
                 checking.page(page)
+                on_progress(checking.stands)
             checking.finish()
             whole = has_expected_schema(connection)
     except Fault as fault:
@@ -139,8 +155,8 @@ def _by_size(rows: Iterable[tuple[int, int, Any]]) -> dict[int, tuple[int, Any]]
     return {size: (number, value) for size, number, value in rows}
 
 
-def _decode(seq: int, body: bytes) -> dict[str, Any]:
+def _decode(path: Path, seq: int, body: bytes) -> dict[str, Any]:
     try:
         return record.decode(body)
     except ValueError as error:
-        raise AuditLogUnreadable(f"record {seq} is malformed: {error}") from None
+        raise AuditLogUnreadable(f"{path}: record {seq} is malformed: {error}") from None

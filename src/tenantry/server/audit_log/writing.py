@@ -24,12 +24,12 @@ class AuditLogDamaged(Exception):
 class AuditLog:
     """A log that is open for writing.
 
-    `host` names the log where it is new, `copy` is a second place for its checkpoints. Raises OSError, sqlite3.Error
-    or RuntimeError where it can't be opened, `AuditLogInUse` where another process has it (unless `wait`), and
-    `AuditLogDamaged`.
+    `host` names the log where it is new, else it is named as the others in its directory are; `copy` is a second place
+    for its checkpoints. Raises OSError, sqlite3.Error or RuntimeError where it can't be opened, `AuditLogInUse` where
+    another process has it (unless `wait`), and `AuditLogDamaged`.
     """
 
-    def __init__(self, path: Path, *, host: str = "localhost", copy: Path | None = None, wait: bool = False) -> None:
+    def __init__(self, path: Path, *, host: str | None = None, copy: Path | None = None, wait: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = path
         self._copy_path = copy
@@ -57,6 +57,15 @@ class AuditLog:
         where it failed; the log then takes nothing until `reopen`.
         """
         self._write(entries, sign=sign)
+
+    def last_before(self, time_us: int) -> int | None:
+        """Give the last record of those at the beginning that are older than that; None where none has content."""
+        question = "SELECT seq FROM record WHERE body IS NOT NULL AND seq NOT IN (SELECT seq FROM pruning)"
+        younger = " AND json_extract(CAST(body AS TEXT), '$.time') >= ?"
+        first = self._connection.execute(f"{question} ORDER BY seq LIMIT 1").fetchone()
+        end = self._connection.execute(f"{question}{younger} ORDER BY seq LIMIT 1", (time_us,)).fetchone()
+        upto = self.size if end is None else int(end[0]) - 1
+        return None if first is None or first[0] > upto else upto
 
     def prune(self, upto: int, tombstone: bytes) -> None:
         """Take out the content of the records up to `upto`; `tombstone` is the record that says so.
