@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 ROWS = {
     "version": 0,
-    **dict.fromkeys(("forwarded", "identity", "jsonrpc", "machine", "sse", "web"), 1),
+    **dict.fromkeys(("fairness", "forwarded", "identity", "jsonrpc", "machine", "sse", "web"), 1),
     **dict.fromkeys(("mcp", "oauth", "policy", "audit"), 2),
     "config": 3,
     "": 3,  # the package itself, which gives the authors of tools what they need

@@ -94,6 +94,14 @@ class Limits(_Section):
     stored_clients: Annotated[int, Field(ge=1)] = 10_000
     failed_logins: Annotated[int, Field(ge=1)] = 5
     failed_logins_window_s: Annotated[int, Field(ge=1)] = 60
+    calls_at_once: Annotated[int, Field(ge=1)] = 256
+    """Requests of one tenant that are served at once; further ones wait."""
+    calls_waiting: Annotated[int, Field(ge=1)] = 1024
+    """Requests of one tenant that wait, for at most `call_wait_s`; further ones are told to come again."""
+    call_wait_s: Annotated[float, Field(gt=0)] = 10.0
+    streams_per_tenant: Annotated[int, Field(ge=1)] = 2000
+    body_bytes_at_once: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """Of the requests of one tenant that are served or wait, by what they declare."""
     tool_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     audit_queue: Annotated[int, Field(ge=1)] = 4096
     audit_deadline_s: Annotated[float, Field(gt=0)] = 10.0
@@ -131,6 +139,10 @@ class TenantSection(_Section):
     """One tenant: the boundary of isolation."""
 
     title: str = ""
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Its share while tenants wait for each other, against the others' weights."""
+    calls_per_s: Annotated[float, Field(gt=0)] | None = None
+    """The most requests over time; None sets no bound."""
     tools: tuple[ToolName, ...] = ()
     resources: tuple[ToolName, ...] = ()
     prompts: tuple[ToolName, ...] = ()

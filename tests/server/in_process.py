@@ -314,6 +314,7 @@ async def in_process(
         await nursery.start(audit.run)
         try:
             async with trio.open_nursery() as serving:
+                serving.start_soon(parts.admission.run)
                 await serving.start(parts.tasks.run)
                 serving.start_soon(parts.feed.run)
                 yield InProcess(app, parts=parts, config=config, store=store, path=path, bus=bus, now=clock)

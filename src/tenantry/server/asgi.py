@@ -74,7 +74,7 @@ class Exchange:
         """
         if not self._body_due:
             return b""
-        declared = _declared_length(self.request)
+        declared = declared_length(self.request)
         if declared is not None and declared > limit:
             raise _too_large(limit)
         start = trio.current_time()
@@ -361,7 +361,8 @@ def _telling_so(send: Send) -> Send:
     return telling
 
 
-def _declared_length(request: web.Request) -> int | None:
+def declared_length(request: web.Request) -> int | None:
+    """What a request says of its body's size in bytes, None where it does not; raises `web.HttpError` 400."""
     text = request.headers.get("content-length")
     if text is None or request.headers.get("transfer-encoding") is not None:
         return None

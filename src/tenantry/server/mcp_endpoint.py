@@ -10,7 +10,8 @@ from tenantry.jsonrpc import RemoteProtocolError
 from tenantry.mcp import revisions, route
 from tenantry.mcp.route import Modern
 from tenantry.oauth import access_token
-from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes
+from tenantry.server.admission import Admission
+from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes, declared_length
 from tenantry.server.authentication import Authentication
 from tenantry.server.features import answer_error
 from tenantry.server.legacy import LegacyEra
@@ -27,6 +28,7 @@ class McpEndpoint:
         config: Config,
         authentication: Authentication,
         ongoing: Ongoing,
+        admission: Admission,
         legacy: LegacyEra,
         modern: ModernEra,
     ) -> None:
@@ -34,6 +36,7 @@ class McpEndpoint:
         self._body_bytes = config.limits.body_bytes
         self._authentication = authentication
         self._ongoing = ongoing
+        self._admission = admission
         self._legacy = legacy
         self._modern = modern
         self._served: dict[str, Callable[[Exchange, Principal], Awaitable[Answer]]] = {"POST": self._post}
@@ -48,17 +51,24 @@ class McpEndpoint:
         serve = self._served.get(request.method)
         if serve is None:
             raise web.HttpError(405, "that method is not served here", headers={"allow": ", ".join(self._served)})
-        with self._ongoing.of(principal):
-            try:
-                answer = await serve(exchange, principal)
-            except RemoteProtocolError as error:
-                answer = answer_error(error, route.era_of_header(request.headers))
-            return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
-        return await self._cut_off(exchange)
+        size = min(declared_length(request) or 0, self._body_bytes)
+        share = await self._admission.begin(principal.tenant, size=size)
+        try:
+            with self._ongoing.of(principal):
+                try:
+                    answer = await serve(exchange, principal)
+                except RemoteProtocolError as error:
+                    answer = answer_error(error, route.era_of_header(request.headers))
+                return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
+            return await self._cut_off(exchange)
+        finally:
+            self._admission.end(share, size=size)
 
     def _bound(self, stream: EventStream, principal: Principal) -> EventStream:
+        self._admission.require_stream(principal.tenant)
+
         async def run(send: SendBytes) -> None:
-            with self._ongoing.of(principal):
+            with self._admission.stream(principal.tenant), self._ongoing.of(principal):
                 await stream.run(send)
 
         return dataclasses.replace(stream, run=run)

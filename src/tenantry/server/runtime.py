@@ -33,6 +33,7 @@ from tenantry.mcp.resources import Resource
 from tenantry.mcp.tools import Tool
 from tenantry.policy import Directory
 from tenantry.server import host
+from tenantry.server.admission import Admission
 from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import application
 from tenantry.server.audit_endpoint import AuditEndpoint
@@ -168,6 +169,7 @@ class Parts:
     tasks: Tasks
     changes: Changes
     feed: Feed
+    admission: Admission
 
 
 def build(
@@ -210,10 +212,12 @@ def build(
     tasks = Tasks(
         store=store, calls=calls, audit=audit, changes=changes, bus=bus, ongoing=ongoing, clock=clock, fresh=fresh
     )
+    admission = Admission(config)
     endpoint = McpEndpoint(
         config=config,
         authentication=authentication,
         ongoing=ongoing,
+        admission=admission,
         legacy=LegacyEra(
             config=config,
             features=features,
@@ -249,7 +253,9 @@ def build(
         **AuditEndpoint(data).routes(),
     }
     feed.look()
-    return Parts(app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes, feed=feed)
+    return Parts(
+        app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes, feed=feed, admission=admission
+    )
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: trio.Event | None = None) -> None:
@@ -296,6 +302,7 @@ async def run(
                 serving.start_soon(_run_bus, bus, stop)
                 serving.start_soon(parts.sessions.run)
                 serving.start_soon(parts.feed.run)
+                serving.start_soon(parts.admission.run)
                 await serving.start(parts.tasks.run)
                 departed = partial(end_the_departed, store, audit=audit, clock=time.time)
                 await departed(parts.changes.world.directory)
@@ -451,4 +458,7 @@ def reread(settings: Settings) -> Config:
 def differing(before: Config, after: Config) -> list[str]:
     """What of a changed configuration can't be served without a restart."""
     changing = {"tenants", "users", "tools", "resources", "prompts"}
-    return [name for name in Config.model_fields.keys() - changing if getattr(before, name) != getattr(after, name)]
+    fixed = [name for name in Config.model_fields.keys() - changing if getattr(before, name) != getattr(after, name)]
+    shares = [{name: (it.weight, it.calls_per_s) for name, it in config.tenants.items()} for config in (before, after)]
+    reshared = [f"tenants.{name}" for name in shares[0].keys() & shares[1].keys() if shares[0][name] != shares[1][name]]
+    return [*fixed, *reshared]
