@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -130,11 +130,17 @@ class Grant:
 
 
 class Authority:
-    """The authorization server of one MCP endpoint; `account` is who may sign in there, name and password."""
+    """The authorization server of one MCP endpoint.
 
-    def __init__(self, url: str, account: tuple[str, str] | None) -> None:
+    `account` is who may sign in there, name and password; `service` gives id and secret of a client that an operator
+    has made to act for itself.
+    """
+
+    def __init__(
+        self, url: str, account: tuple[str, str] | None, service: Callable[[], tuple[str, str]] | None = None
+    ) -> None:
         """Ask nothing yet."""
-        self.url, self._account = url, account
+        self.url, self._account, self._service = url, account, service
 
     # What it says of itself
 
@@ -277,6 +283,14 @@ class Authority:
         except NotApplicable:
             return self.post_client
 
+    @cached_property
+    def service(self) -> Client:
+        """A client that acts for itself; not applicable where none is known."""
+        if self._service is None:
+            raise NotApplicable("the test needs a client that acts for itself, and none is known: say --service")
+        name, secret = self._service()
+        return Client(id=name, secret=secret, method="client_secret_basic")
+
     # The authorization endpoint
 
     def authorization_url(self, client: Client, verifier: str, over: Fields | None = None) -> str:
@@ -335,6 +349,10 @@ class Authority:
         return Code(client=client, verifier=verifier, redirect_uri=redirect_uri, response=response)
 
     # The token endpoint
+
+    def for_itself(self, client: Client, over: Fields | None = None, /) -> Answer:
+        """Ask for an access token by client credentials."""
+        return self.token(client, {"grant_type": "client_credentials", "resource": self.resource, **(over or {})})
 
     def token(self, client: Client | None, fields: Fields, headers: Headers | None = None) -> Answer:
         """Send a token request as a client; None as nobody."""

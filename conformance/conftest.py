@@ -32,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--url", help="the MCP endpoint of a running server; without it, servers are started")
     group.addoption("--token", default=os.environ.get("CONFORMANCE_TOKEN"), help="an access token for --url")
     group.addoption("--user", help="who signs in at --url; the password is taken from CONFORMANCE_PASSWORD")
+    group.addoption("--service", help="a client at --url that acts for itself; secret in CONFORMANCE_SERVICE_SECRET")
     group.addoption("--mode", choices=MODES, help="only the columns of this mode")
     group.addoption("--revision", action="append", choices=REVISIONS, help="only this revision; may be repeated")
     group.addoption("--clause", action="append", help="only tests of this clause; may be repeated")
@@ -173,12 +174,14 @@ class Sites:
         if not (url := option("--url")):
             return None
         account = (option("--user"), os.environ.get("CONFORMANCE_PASSWORD", "")) if option("--user") else None
-        return Site(url, option("--token"), mode, account=account)
+        service = (option("--service"), os.environ.get("CONFORMANCE_SERVICE_SECRET", ""))
+        known = (lambda: service) if option("--service") else None
+        return Site(url, option("--token"), mode, account=account, service=known)
 
     def _started(self, mode: str, *flags: str) -> Site:
         server = self._stack.enter_context(demo(self._paths.mktemp(mode) / "data", mode, *flags))
         account = (server.user, PASSWORD)
-        return Site(server.url, server.sign_in().access_token, mode, server, server, account)
+        return Site(server.url, server.sign_in().access_token, mode, server, server, account, server.add_service)
 
 
 @pytest.fixture

@@ -66,6 +66,8 @@ class Site:
     """Where users of the demo sign in, if that is known."""
     account: tuple[str, str] | None = field(default=None, repr=False)
     """Name and password of somebody who may sign in, if that is known."""
+    service: Callable[[], tuple[str, str]] | None = field(default=None, repr=False)
+    """Gives id and secret of a client that acts for itself, if that is known."""
     _tokens: dict[str, str] = field(default_factory=dict, repr=False)
     _probed: dict[str, tuple[str, Mapping[str, Any]] | None] = field(default_factory=dict, repr=False)
 
@@ -78,7 +80,7 @@ class Site:
     @cached_property
     def authority(self) -> Authority:
         """The authorization server, to which the account signs in."""
-        return Authority(self.url, self.account)
+        return Authority(self.url, self.account, self.service)
 
     def authority_for(self, user: str) -> Authority:
         """The authorization server, to which another user of the demo signs in."""

@@ -50,6 +50,14 @@ class Server:
         """Sign somebody in by the login pages."""
         return sign_in(self.url, user=user or self.user, password=password)
 
+    def add_service(self) -> tuple[str, str]:
+        """Make a client that acts for itself in the tenant of the fixtures; give its id and secret."""
+        words = ["clients", "add-service", "--tenant", "conformance", "--name", "conformance", "--scope", "tools:call"]
+        command = [sys.executable, "-m", "tenantry", *words, "--data", str(self.data)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+        return said["client_id"], said["client_secret"]
+
     def kill(self) -> None:
         """End it at once, as a lost machine would."""
         self.process.kill()

@@ -115,8 +115,10 @@ def test_the_time_of_registration_is_told_in_whole_seconds(authority: Authority)
     "rfc7591:3.2.1:secret-expires-at",
     "rfc7591:3.2.1:secret-unique",
     "rfc7591:5:secret-shared",
+    "rfc6749:2.3.1:brute-force",
     "rfc6749:10.10:guessing",
     "oauth-2.1:2.4:credentials-confidential",
+    "oauth-2.1:2.4.1:brute-force",
 )
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_each_secret_is_another_one_and_its_end_is_told(authority: Authority, method: str) -> None:

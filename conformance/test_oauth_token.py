@@ -212,10 +212,6 @@ def test_an_unknown_client_is_refused(authority: Authority, client_id: str) -> N
     "oauth-2.1:3.2.2:authentication-checked",
 )
 def test_a_client_that_fails_in_the_header_is_answered_401_with_a_challenge(authority: Authority) -> None:
-    if "client_secret_basic" not in authority.metadata.get(
-        "token_endpoint_auth_methods_supported", ["client_secret_basic"]
-    ):
-        raise NotApplicable("the server takes no proof in the header")
     code = authority.code()
     fields: Fields = {"grant_type": "authorization_code", "code": code.code, "code_verifier": code.verifier}
     answer = authority.token(None, fields, {"authorization": basic("nobody", "nothing")})

@@ -20,6 +20,7 @@ def conformance(
     url: str,
     token: Annotated[str | None, Parameter(env_var="CONFORMANCE_TOKEN")] = None,
     user: str | None = None,
+    service: str | None = None,
     mode: Literal["sessionful", "stateless", "dual"] | None = None,
     revision: Annotated[list[str] | None, Parameter(negative="")] = None,
     clause: Annotated[list[str] | None, Parameter(negative="")] = None,
@@ -40,6 +41,9 @@ def conformance(
     user
         Who may sign in there, for the clauses of OAuth that need somebody to; the password is read from
         CONFORMANCE_PASSWORD.
+    service
+        The id of a client that acts for itself, for the clauses of client credentials; its secret is read from
+        CONFORMANCE_SERVICE_SECRET.
     mode
         Test only what the server offers in this mode; without it, all that it offers.
     revision
@@ -58,6 +62,7 @@ def conformance(
     narrowed = [*(["--mode", mode] if mode else []), *(f"--revision={each}" for each in revision or ())]
     narrowed += [f"--clause={each}" for each in clause or ()]
     narrowed += [f"--user={user}"] if user else []
+    narrowed += [f"--service={service}"] if service else []
     with tempfile.TemporaryDirectory() as scratch:
         folder = output or Path(scratch)
         status = _run(["--url", url, *narrowed, "--matrix", str(folder.absolute())], token)
