@@ -54,6 +54,12 @@ def test_a_good_file_is_read():
         (("https://mcp.example.com", "https://MCP.example.com"), "public_url", "lower"),
         (('["my_tools"]', '"my_tools"'), "tool_modules", "tuple"),
         (("[users.alice]", '[users."a\\u0000b"]'), "users", "match"),
+        (
+            ("[tools.echo]", '[clients]\nprivate_schemes = ["javascript"]\n[tools.echo]'),
+            "clients.private_schemes",
+            "browser",
+        ),
+        (("[tools.echo]", '[clients]\nprivate_schemes = ["A:"]\n[tools.echo]'), "clients.private_schemes", "match"),
         (("[tools.echo]", '[clients]\nregistration = "shut"\n[tools.echo]'), "clients.registration", "Policy"),
         (
             ("[tools.echo]", '[clients]\nregistration = "initial_access_token"\n[tools.echo]'),

@@ -11,11 +11,26 @@ from ipaddress import ip_address
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tenantry.forwarded import Proxies, network
 from tenantry.policy import Directory, Feature, Tenant, User
 from tenantry.web import Sites
+
+_BROWSERS_SCHEMES = frozenset(
+    {
+        *("http", "https", "ws", "wss", "ftp", "file", "data", "blob", "about", "javascript", "vbscript", "mailto"),
+        *("tel", "sms", "view-source", "intent", "chrome", "filesystem"),
+    }
+)
+
+
+def check_private_scheme(scheme: str) -> str:
+    """Give `scheme` back, or raise ValueError where it can't be one program's own."""
+    if scheme in _BROWSERS_SCHEMES:
+        raise ValueError("a browser knows what this scheme means: it can't be one program's own")
+    return scheme
+
 
 # RFC 6749 section 3.3: %x21 / %x23-5B / %x5D-7E
 ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,64}$")]
@@ -24,6 +39,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 # SHA-256, hexadecimal
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# RFC 3986 section 3.1, in lower case; what browsers give a meaning of their own is no program's.
+PrivateScheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*$"), AfterValidator(check_private_scheme)]
 # Table of the file -> kind of feature.
 _FEATURES = {"tools": "tool", "resources": "resource", "prompts": "prompt"}
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -115,6 +132,8 @@ class ClientsSection(_Section):
     """SHA-256 digests of the tokens that admit to registration."""
     client_id_metadata_documents: bool = False
     """Whether a client's id may be the URL of a document about it, which the server then fetches."""
+    private_schemes: tuple[PrivateScheme, ...] = ()
+    """Schemes beside https that redirect URIs may have, as in `com.example.app:/callback` (RFC 8252 section 7.1)."""
     document_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
 
     @field_validator("registration", mode="before")

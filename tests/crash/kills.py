@@ -58,7 +58,11 @@ def kill_under_load(
         began = time.monotonic()
         with forked_server(data, port, plant) as server:
             tally.slowest_start_s = max(tally.slowest_start_s, time.monotonic() - began)
-            with calling(rng.sample(callers, rng.randint(CALLERS_MIN, callers_max)), logins=0.0, breaks=True):
+            with calling(
+                rng.sample(callers, rng.randint(CALLERS_MIN, callers_max)),
+                partial(Caller.step, logins=0.0),
+                breaks=True,
+            ):
                 time.sleep(rng.uniform(0.1, 0.6))
                 os.kill(server, signal.SIGKILL)
         tally.kills = number

@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class Caller:
     history: History = field(default_factory=History)
     refused: Counter[str] = field(default_factory=Counter)
     """Answers that are none: the server could not, or the client may come again."""
+    watch: Callable[[float, int], None] | None = None
+    """Is told of each call how long its answer took, in seconds, and its status."""
     _numbers: Iterator[int] = field(default_factory=count)
     _client: Client | None = None
     _access_token: str = ""
@@ -109,7 +112,10 @@ class Caller:
         event = Event("call", id_)
         arguments: dict[str, object] = {"text": id_} if fits else {"text": 1}
         self.history.ask(event)
+        began = time.monotonic()
         status, body = self._send(id_, tool, arguments, legacy=legacy)
+        if self.watch is not None:
+            self.watch(time.monotonic() - began, status)
         outcome = outcome_of(status, body)
         if outcome is not None:
             self.history.answer(event, outcome=outcome, tool=tool, era="legacy" if legacy else "modern")
@@ -183,8 +189,8 @@ def _last_event(body: bytes) -> bytes:
 
 
 @contextmanager
-def calling(callers: list[Caller], *, logins: float, breaks: bool) -> Iterator[None]:
-    """Let the callers do things, each in a thread, until the block ends; with `breaks`, a break ends a caller's turn.
+def calling(callers: list[Caller], step: Callable[[Caller], None], *, breaks: bool) -> Iterator[None]:
+    """Let each caller take steps, in a thread of its own, until the block ends; with `breaks`, a break ends its turn.
 
     Raises what went wrong in any of them.
     """
@@ -194,7 +200,7 @@ def calling(callers: list[Caller], *, logins: float, breaks: bool) -> Iterator[N
     def act(caller: Caller) -> None:
         try:
             while not stop.is_set():
-                caller.step(logins=logins)
+                step(caller)
         except BROKEN as error:
             if not breaks:
                 faults.append(error)

@@ -13,10 +13,12 @@ READY = b"tenantry serves"
 
 
 @contextmanager
-def forked_server(data: Path, port: int, plant: Callable[[], AbstractContextManager[None]]) -> Iterator[int]:
+def forked_server(
+    data: Path, port: int, plant: Callable[[], AbstractContextManager[None]], *, end: int = signal.SIGKILL
+) -> Iterator[int]:
     """Serve the shop from `data` in a fork, with a bug or without; give its process id once it is ready.
 
-    It is killed at the end, if it was not before.
+    It gets the signal `end` at the end, and must then end in good order unless that is a kill.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -37,6 +39,11 @@ def forked_server(data: Path, port: int, plant: Callable[[], AbstractContextMana
         if not line.startswith(READY):
             raise AssertionError(f"the server did not start:\n{data.with_suffix('.log').read_text()}")
         yield child
+    except BaseException:
+        end = signal.SIGKILL
+        raise
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        os.kill(child, end)
+        _, status = os.waitpid(child, 0)
+    if end != signal.SIGKILL and status:
+        raise AssertionError(f"the server ended with {status}:\n{data.with_suffix('.log').read_text()[-4000:]}")

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
@@ -78,7 +79,7 @@ def soak(data: Path, *, seconds: float, callers: int, every_s: float, seed: int)
     with running_server(data, "--config", str(CONFIG), cwd=ROOT) as server:
         clients = [Caller(server.issuer, f"s{number}", random.Random(seed + number)) for number in range(callers)]
         began = time.monotonic()
-        with calling(clients, logins=LOGINS, breaks=False):
+        with calling(clients, partial(Caller.step, logins=LOGINS), breaks=False):
             while time.monotonic() - began < seconds:
                 time.sleep(every_s)
                 tally.samples.append(sample(server, began))

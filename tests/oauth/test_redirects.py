@@ -95,3 +95,27 @@ def test_forms_may_lead_to_the_origin_of_the_redirect_uri():
     assert redirects.form_source("https://client.example/callback") == "https://client.example"
     assert redirects.form_source("http://localhost:1234/callback") == "http://localhost:1234"
     assert redirects.form_source("http://[::1]:1234/callback") == "http:"
+
+
+PRIVATE = "com.example.app:/callback"
+
+
+def test_a_private_scheme_is_taken_where_the_operator_names_it_and_exactly():
+    assert redirects.problem_with(PRIVATE)
+    assert redirects.problem_with(PRIVATE, private_schemes=["com.example.other"])
+    assert redirects.problem_with(PRIVATE, private_schemes=["com.example.app"]) is None
+    assert redirects.problem_with("cursor://any.where/cb", private_schemes=["cursor"]) is None
+    for uri in ("cursor:/a#b", "cursor:/a b", "Cursor:/a", "cursors:/a", "javascript:cursor:/a"):
+        assert redirects.problem_with(uri, private_schemes=["cursor"]), uri
+    assert redirects.equal(PRIVATE, PRIVATE)
+    assert not redirects.equal("com.example.app:/callback/", PRIVATE)
+    assert not redirects.equal("cursor://a:1/cb", "cursor://a:2/cb")
+
+
+def test_a_private_scheme_leads_to_this_machine_and_is_shown_as_what_it_is():
+    assert redirects.is_local(PRIVATE)
+    assert redirects.is_local("http://localhost/cb")
+    assert not redirects.is_local("https://app.example/cb")
+    assert redirects.host("cursor://app.example/cb") == "cursor:"
+    assert redirects.form_source("cursor://app.example/cb") == "cursor:"
+    assert redirects.form_source(PRIVATE) == "com.example.app:"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tenantry import web
-from tests.oauth.flow import REDIRECT, World, config, error_of
+from tests.oauth.flow import REDIRECT, Browser, World, authorization_url, config, error_of
 
 TOKEN = "an-initial-access-token"
 
@@ -144,3 +144,19 @@ async def test_a_store_full_of_clients_in_use_takes_no_more(tmp_path: Path):
     assert world.audit.kinds().count("client_registered") == 1
     assert (await world.refresh(client_id, "unknown")).status == 400  # the client is known still
     world.store.close()
+
+
+async def test_a_private_scheme_is_refused_unless_configured_and_always_asked_for(tmp_path: Path):
+    uri = "cursor://app/callback"
+    for schemes, status in ([], 400), (["cursor"], 201):
+        world = World(tmp_path / f"{status}.db", config(clients={"private_schemes": schemes}))
+        assert (await register(world, redirect_uris=[uri])).status == status
+        if schemes:
+            client_id = await world.register(redirect_uris=[uri])
+            browser = Browser(world)
+            url = authorization_url(client_id, redirect_uri=uri)
+            assert (await browser.consent(url)).headers["location"].startswith(f"{uri}?code=")
+            page = await browser.get(url)
+            assert b'name="decision"' in page.body
+            assert "form-action 'self' cursor:;" in page.headers["content-security-policy"]
+        world.store.close()

@@ -69,7 +69,9 @@ def location(url: str) -> Location:
     )
 
 
-def read(url: str, body: bytes, *, known_scopes: Collection[str]) -> dict[str, Any]:
+def read(
+    url: str, body: bytes, *, known_scopes: Collection[str], private_schemes: Collection[str] = ()
+) -> dict[str, Any]:
     """Turn the document at `url` into the metadata of a registered client.
 
     The rules are those of a registration, and more: the document names its own URL byte for byte, and no secret
@@ -78,7 +80,8 @@ def read(url: str, body: bytes, *, known_scopes: Collection[str]) -> dict[str, A
     try:
         document = clients.parse_json_object(body)
         _check(url, document)
-        return clients.accept({**document, "token_endpoint_auth_method": "none"}, known_scopes=known_scopes)
+        public = {**document, "token_endpoint_auth_method": "none"}
+        return clients.accept(public, known_scopes=known_scopes, private_schemes=private_schemes)
     except OAuthError as error:
         raise unusable(error.detail or error.description) from None
 

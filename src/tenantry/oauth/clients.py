@@ -79,22 +79,24 @@ class ServiceAccount:
     scopes: tuple[str, ...]
 
 
-def register(body: bytes, *, known_scopes: Collection[str]) -> dict[str, Any]:
+def register(body: bytes, *, known_scopes: Collection[str], private_schemes: Collection[str] = ()) -> dict[str, Any]:
     """Turn a registration request into the metadata to keep and to answer, defaults included.
 
-    Raises `OAuthError` invalid_client_metadata, invalid_redirect_uri or invalid_software_statement
-    (RFC 7591 section 3.2.2).
+    `private_schemes` are those that redirect URIs may have beside https and http on loopback. Raises `OAuthError`
+    invalid_client_metadata, invalid_redirect_uri or invalid_software_statement (RFC 7591 section 3.2.2).
     """
-    return accept(parse_json_object(body), known_scopes=known_scopes)
+    return accept(parse_json_object(body), known_scopes=known_scopes, private_schemes=private_schemes)
 
 
-def accept(document: dict[str, Any], *, known_scopes: Collection[str]) -> dict[str, Any]:
+def accept(
+    document: dict[str, Any], *, known_scopes: Collection[str], private_schemes: Collection[str] = ()
+) -> dict[str, Any]:
     """The same for a document that is decoded already."""
     asked = _understood(document)
     if asked.software_statement is not None:
         raise OAuthError("invalid_software_statement", "software statements are not supported by this server")
     for uri in asked.redirect_uris:
-        problem = redirects.problem_with(uri)
+        problem = redirects.problem_with(uri, private_schemes=private_schemes)
         if problem is not None:
             raise OAuthError("invalid_redirect_uri", problem)
     # Keys are of no use to a public client, and kept they would be the largest thing that strangers can store.

@@ -1,10 +1,12 @@
 """Redirect URIs: which may be registered, and when a requested one equals a registered one.
 
-https anywhere, http on loopback only. Private-use schemes (RFC 8252 section 7.1) are refused: MCP, security
-considerations, admits loopback and https and nothing else, and a scheme can be claimed by any program.
+https anywhere, http on loopback only. Private-use schemes (RFC 8252 section 7.1) are refused unless the operator
+names them: MCP, security considerations, admits loopback and https and nothing else, and a scheme can be claimed by
+any program.
 """
 
 import re
+from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
 MAX_LENGTH = 2048
@@ -16,14 +18,14 @@ _URI = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 
 
-def problem_with(uri: str) -> str | None:
+def problem_with(uri: str, *, private_schemes: Collection[str] = ()) -> str | None:
     """Say why `uri` can't be registered, or None if it can (RFC 9700 section 2.1, MCP security considerations)."""
-    if len(uri) > MAX_LENGTH:
-        return "a redirect URI is too long"
-    if _URI.fullmatch(uri) is None:
-        return "a redirect URI holds characters that no URI has"
+    if len(uri) > MAX_LENGTH or _URI.fullmatch(uri) is None:
+        return "a redirect URI is too long, or holds characters that no URI has"
     if "#" in uri:
         return "a redirect URI must not have a fragment"
+    if uri.partition(":")[0] in private_schemes:
+        return None
     parts = _split(uri)
     if parts is None:
         return "a redirect URI needs a scheme and a host"
@@ -60,6 +62,11 @@ def is_loopback(uri: str) -> bool:
     return match is not None and int(match[2] or "80") in range(1, 65536)
 
 
+def is_local(uri: str) -> bool:
+    """Tell whether a redirect URI leads to a program on the person's machine, whichever has taken that place."""
+    return not uri.startswith("https://")
+
+
 def equal(requested: str, registered: str) -> bool:
     """Compare exactly, except that a loopback URI's port does not count (RFC 8252 section 7.3, OAuth 2.1 8.4.2).
 
@@ -73,14 +80,18 @@ def equal(requested: str, registered: str) -> bool:
 
 
 def host(uri: str) -> str:
-    """Host and port, as a person should see them on the consent page."""
-    return urlsplit(uri).netloc
+    """Host and port, as a person should see them on the consent page; of a private-use scheme the scheme."""
+    return urlsplit(uri).netloc if _is_web(uri) else f"{urlsplit(uri).scheme}:"
 
 
 def form_source(uri: str) -> str:
     """What `form-action` must list so that a form's redirect may end at `uri` (CSP Level 3, host-source).
 
-    The grammar has no IPv6 literals, so `[::1]` is let through by its scheme.
+    The grammar has no IPv6 literals, so `[::1]` is let through by its scheme, as what has no host is.
     """
     parts = urlsplit(uri)
-    return "http:" if "[" in parts.netloc else f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}:" if "[" in parts.netloc or not _is_web(uri) else f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_web(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))

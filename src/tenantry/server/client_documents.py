@@ -114,7 +114,12 @@ class KnownClients:
             fetched = await self._fetch(location)
         except FetchFailed as error:
             raise client_documents.unusable(str(error)) from None
-        metadata = client_documents.read(url, fetched.body, known_scopes=self._config.scopes)
+        metadata = client_documents.read(
+            url,
+            fetched.body,
+            known_scopes=self._config.scopes,
+            private_schemes=self._config.clients.private_schemes,
+        )
         self._documents[url] = (metadata, self._clock() + client_documents.lifetime_s(fetched.cache_control))
         self._documents.move_to_end(url)
         if len(self._documents) > REMEMBERED_MAX:

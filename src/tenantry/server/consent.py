@@ -91,7 +91,7 @@ class Consent:
         return self._page(client, wanted, session, parameters)
 
     async def _is_remembered(self, session: Session, wanted: _Wanted) -> bool:
-        if redirects.is_loopback(wanted.redirect_uri):
+        if redirects.is_local(wanted.redirect_uri):
             return False
         allowed = await self._store.consents.find(
             **session.owner,
@@ -111,7 +111,7 @@ class Consent:
             client=client.name or "An application without a name",
             client_host=redirects.host(client.client_id) if client.client_id.startswith("https://") else "",
             host=redirects.host(wanted.redirect_uri),
-            loopback=redirects.is_loopback(wanted.redirect_uri),
+            loopback=redirects.is_local(wanted.redirect_uri),
             tenant=self._config.tenants[session.tenant].title or session.tenant,
             user=session.subject,
             tick=TICK,
@@ -138,7 +138,7 @@ class Consent:
             code = await self._give_code(request, session, wanted, scopes=ticked, consent_id=state["id"])
         except OAuthError as error:
             return self._lead_back(wanted, **error.body())
-        if not redirects.is_loopback(wanted.redirect_uri):
+        if not redirects.is_local(wanted.redirect_uri):
             await self._store.consents.remember(
                 **session.owner,
                 client_id=wanted.client_id,

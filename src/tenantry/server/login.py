@@ -110,7 +110,7 @@ class Login:
         # Anybody can register a client, so an error that a link provokes must not carry people to any site by
         # itself (RFC 9700 section 4.11.2): only this machine is gone to at once, elsewhere the person decides.
         url = authorization.error_url(error, redirect_uri, issuer=self._config.issuer, state=state)
-        if redirects.is_loopback(redirect_uri):
+        if redirects.is_local(redirect_uri):
             return see_other(url)
         host = redirects.host(redirect_uri)
         return self._pages.render("error.html", status=400, message=error.description, back=url, host=host)

@@ -53,7 +53,11 @@ class Registration:
         self._admit(exchange.request)
         web.require_content_type(exchange.request, "application/json")
         body = await exchange.read_body(limit=clients.MAX_BODY)
-        metadata = clients.register(body, known_scopes=self._config.scopes)
+        metadata = clients.register(
+            body,
+            known_scopes=self._config.scopes,
+            private_schemes=self._config.clients.private_schemes,
+        )
         now = self._clock()
         await self._purge(now)
         secret = None if _is_public(metadata) else self._fresh()
