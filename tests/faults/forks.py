@@ -35,9 +35,7 @@ def forked_server(
     os.close(writing)
     try:
         with os.fdopen(reading, "rb") as output:
-            line = output.readline()
-        if not line.startswith(READY):
-            raise AssertionError(f"the server did not start:\n{data.with_suffix('.log').read_text()}")
+            assert output.readline().startswith(READY), data.with_suffix(".log").read_text()
         yield child
     except BaseException:
         end = signal.SIGKILL
@@ -45,5 +43,4 @@ def forked_server(
     finally:
         os.kill(child, end)
         _, status = os.waitpid(child, 0)
-    if end != signal.SIGKILL and status:
-        raise AssertionError(f"the server ended with {status}:\n{data.with_suffix('.log').read_text()[-4000:]}")
+    assert end == signal.SIGKILL or status == 0, data.with_suffix(".log").read_text()[-4000:]
