@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tenantry.forwarded import Proxies, network
+from tenantry.oauth.token import RefreshRules
 from tenantry.policy import Directory, Feature, Tenant, User
 from tenantry.web import Sites
 
@@ -99,6 +100,13 @@ class Lifetimes(_Section):
     unused_client_s: Annotated[int, Field(ge=60)] = 3600
     idle_client_s: Annotated[int, Field(ge=3600)] = 90 * 86_400
 
+    @property
+    def refresh_rules(self) -> RefreshRules:
+        """What of it refresh tokens are held to."""
+        return RefreshRules(
+            idle_s=self.refresh_idle_s, absolute_s=self.refresh_absolute_s, grace_s=self.refresh_grace_s
+        )
+
 
 class Limits(_Section):
     """Bounds on what clients may make the server hold or do."""
@@ -134,6 +142,8 @@ class ClientsSection(_Section):
     """Whether a client's id may be the URL of a document about it, which the server then fetches."""
     private_schemes: tuple[PrivateScheme, ...] = ()
     """Schemes beside https that redirect URIs may have, as in `com.example.app:/callback` (RFC 8252 section 7.1)."""
+    introspecting: tuple[str, ...] = ()
+    """Ids of clients with a secret, such as a gateway's, that may ask about every access token (RFC 7662)."""
     document_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
 
     @field_validator("registration", mode="before")

@@ -11,11 +11,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import argon2
+import jsonschema
 
 from tenantry import config as configuration
 from tenantry import web
 from tenantry.identity import Principal
-from tenantry.oauth import pkce
+from tenantry.oauth import openapi, pkce
 from tenantry.oauth.client_documents import Location
 from tenantry.policy import Directory
 from tenantry.server.app import App
@@ -106,12 +107,20 @@ class World:
             clients=KnownClients(config=self.config, store=self.store, fetch=self.fetch, clock=lambda: self.now),
             audit=self.audit,
             keys=self.keys,
+            authentication=self.authentication,
             feed=self.feed,
             clock=lambda: self.now,
             fresh=self.fresh,
         )
         self.oauth = OAuthEndpoints(services)
         self.login = Login(services)
+        self.description = openapi.describe(
+            issuer=self.config.issuer,
+            resource=self.config.resource,
+            version="1",
+            scopes=self.config.scopes,
+            registration="/register" in self.oauth.routes(),
+        )
         sites = self.config.sites(bound_port=3000, bound_to_loopback=not self.config.secure)
         self.app = App({**self.oauth.routes(), **self.login.routes()}, sites)
 
@@ -153,6 +162,7 @@ class World:
 
         answer = await self.app.handle(Exchange(request, receive, _send_nothing))
         assert isinstance(answer, web.Response)
+        assert undescribed(self.description, method, path, answer) == []
         return answer
 
     async def post_form(
@@ -208,6 +218,24 @@ class World:
             peer=PEER,
         )
         return self.authentication.principal(request)
+
+
+def undescribed(description: dict[str, Any], method: str, path: str, answer: web.Response) -> list[str]:
+    """What of an answer the OpenAPI document does not say; nothing where it does not speak of the request."""
+    operation = description["paths"].get(path, {}).get(method.lower())
+    if operation is None:
+        return []
+    said = operation["responses"].get(str(answer.status))
+    if said is None:
+        return [f"{method} {path} answers {answer.status}"]
+    kind = (answer.headers.get("content-type") or "").partition(";")[0]
+    content = said.get("content", {})
+    if (kind or None) not in (set(content) or {None}):
+        return [f"{method} {path} answers {answer.status} in {kind!r}"]
+    if kind != "application/json":
+        return []
+    schema = {**content[kind]["schema"], "components": description["components"]}
+    return [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(json.loads(answer.body))]
 
 
 def authorization_url(client_id: str, /, **changes: str | None) -> str:

@@ -16,6 +16,8 @@ def test_the_authorization_server_says_everything_explicitly():
         "token_endpoint": f"{ISSUER}/token",
         "registration_endpoint": f"{ISSUER}/register",
         "revocation_endpoint": f"{ISSUER}/revoke",
+        "introspection_endpoint": f"{ISSUER}/introspect",
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "jwks_uri": f"{ISSUER}/jwks",
         "scopes_supported": ["b", "a"],
         "response_types_supported": ["code"],

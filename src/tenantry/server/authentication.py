@@ -55,16 +55,19 @@ class Authentication:
         expired, forged or revoked, with a bad one; 400 for a malformed request (RFC 6750 section 3.1).
         """
         try:
-            token = bearer.read(request)
-            self._feed.look()
-            principal = self._verify(token)
-            if not self.stands(principal):
-                raise access_token.refusal("the grant has ended")
+            return self.bearer_of(bearer.read(request))
         except bearer.NoToken:
             challenge = bearer.challenge(self._config)
             raise web.HttpError(401, "an access token is needed", headers={"www-authenticate": challenge}) from None
         except OAuthError as error:
             raise self.refused(error) from None
+
+    def bearer_of(self, token: str) -> Principal:
+        """Say whose access token this is; raises `OAuthError` invalid_token for one that does not count now."""
+        self._feed.look()
+        principal = self._verify(token)
+        if not self.stands(principal):
+            raise access_token.refusal("the grant has ended")
         return principal
 
     def refused(self, error: OAuthError) -> web.HttpError:

@@ -242,6 +242,7 @@ def build(
         ),
         audit=audit,
         keys=keys,
+        authentication=authentication,
         feed=feed,
         clock=clock,
         fresh=fresh,

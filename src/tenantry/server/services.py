@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tenantry.config import Config
 from tenantry.policy import Directory
 from tenantry.server.audit_writer import Recorder
+from tenantry.server.authentication import Authentication
 from tenantry.server.client_documents import KnownClients
 from tenantry.server.feed import Feed
 from tenantry.server.keys import SigningKeys
@@ -23,6 +24,7 @@ class Services:
     clients: KnownClients
     audit: Recorder
     keys: SigningKeys
+    authentication: Authentication
     feed: Feed
     """What other processes changed."""
     clock: Callable[[], float]

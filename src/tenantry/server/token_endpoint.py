@@ -27,13 +27,10 @@ class TokenEndpoint:
         self._store = services.store
         self._audit = services.audit
         self._keys = services.keys
+        self._authentication = services.authentication
         self._clock = services.clock
         self._fresh = services.fresh
-        self._rules = token.RefreshRules(
-            idle_s=services.config.lifetimes.refresh_idle_s,
-            absolute_s=services.config.lifetimes.refresh_absolute_s,
-            grace_s=services.config.lifetimes.refresh_grace_s,
-        )
+        self._rules = services.config.lifetimes.refresh_rules
         self._grants: dict[str, Callable[[Mapping[str, str], Client, str], Awaitable[dict[str, object]]]] = {
             "authorization_code": self._redeem,
             "refresh_token": self._refresh,
@@ -160,13 +157,7 @@ class TokenEndpoint:
         if refresh is not None:
             return refresh
         try:
-            principal = access_token.verify(
-                presented,
-                keys=self._keys.now.verification,
-                issuer=self._config.issuer,
-                audience=self._config.resource,
-                now=self._clock(),
-            )
+            principal = self._authentication.bearer_of(presented)
         except OAuthError:
             return None
         return token.Grant(
