@@ -35,7 +35,8 @@ def check_private_scheme(scheme: str) -> str:
 
 # RFC 6749 section 3.3: %x21 / %x23-5B / %x5D-7E
 ScopeName = Annotated[str, Field(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,64}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 # MCP 2026-07-28, tools, tool names
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 # SHA-256, hexadecimal
@@ -313,11 +314,15 @@ class Config(_Section):
                 name: Tenant(
                     features=frozenset(
                         Feature(kind, item) for table, kind in _FEATURES.items() for item in getattr(tenant, table)
-                    )
+                    ),
+                    title=tenant.title,
                 )
                 for name, tenant in self.tenants.items()
             },
-            users={name: User(tenant=user.tenant, scopes=frozenset(user.scopes)) for name, user in self.users.items()},
+            users={
+                name: User(tenant=user.tenant, scopes=frozenset(user.scopes), password_hash=user.password_hash)
+                for name, user in self.users.items()
+            },
         )
 
 

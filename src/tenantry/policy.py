@@ -1,7 +1,7 @@
 """What a principal may do: one decision, asked by every list and by every use alike."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ class Tenant:
     """The boundary of isolation and what is inside it."""
 
     features: frozenset[Feature]
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,13 @@ class User:
 
     tenant: str
     scopes: frozenset[str]
+    password_hash: str = field(default="", repr=False)
+    """Empty for who can't log in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
-    """Who exists and which scopes each feature needs; made from the configuration."""
+    """Who exists and which scopes each feature needs; configured or added by command."""
 
     needed: Mapping[Feature, frozenset[str]]
     tenants: Mapping[str, Tenant]
@@ -42,6 +45,14 @@ class Directory:
     def with_users(self, users: Mapping[str, User]) -> "Directory":
         """The same with more users, who take the place of any of their name."""
         return replace(self, users={**self.users, **users})
+
+    def without(self, names: Collection[str]) -> "Directory":
+        """The same without the users of these names."""
+        return replace(self, users={name: user for name, user in self.users.items() if name not in names})
+
+    def scopes_of(self, tenant: str) -> frozenset[str]:
+        """Every scope that something in this tenant needs."""
+        return frozenset(scope for feature in self.tenants[tenant].features for scope in self.needed[feature])
 
     def knows(self, tenant: str, subject: str) -> bool:
         """Tell whether there is such a person in that tenant."""

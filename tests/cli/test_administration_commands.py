@@ -1,95 +1,224 @@
-"""Commands that change a running server's data: what they print counts at once, and is on record."""
+"""`tenantry users|tenants|clients|grants` on the data of a server that runs: what they change counts at once."""
 
-import base64
+import io
+import json
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from urllib.parse import urlencode
+from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
 from tenantry.audit import record
+from tenantry.cli import app
 from tenantry.server import audit_log
-from tests.http_client import Answer, Browser, call_headers, call_message
-from tests.running import TENANTRY, running_server
+from tests.http_client import Answer, Browser, Client, call_headers, call_message
+from tests.running import TENANTRY, RunningServer, running_server
+
+NEW_PASSWORD = "canary-of-the-new-password"
 
 
-def run(data: Path, *words: str, status: int = 0) -> str:
-    """Run a command on the data and give what it said."""
-    ran = subprocess.run([*TENANTRY, *words, "--data", str(data)], capture_output=True, text=True, check=False)
-    assert ran.returncode == status, ran.stderr
-    return ran.stdout + ran.stderr
+@dataclass
+class Operator:
+    """Somebody at the command line; the server is another process, the command is this one."""
+
+    data: Path
+
+    def run(self, *words: str, typed: str = "") -> tuple[int, str, str]:
+        """Exit status, what was printed, and what was complained of."""
+        printed, complaints = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patched, redirect_stdout(printed), redirect_stderr(complaints):
+            patched.setattr("sys.stdin", io.StringIO(typed))
+            status = app([*words, "--data", str(self.data)], result_action="return_value")
+        return status, printed.getvalue(), complaints.getvalue()
+
+    def does(self, *words: str, typed: str = "") -> None:
+        assert self.run(*words, typed=typed) == (0, "", "")
+
+    def sees(self, *words: str) -> list[dict[str, Any]]:
+        status, printed, complaints = self.run(*words, "--json")
+        assert (status, complaints) == (0, "")
+        return [json.loads(line) for line in printed.splitlines()]
+
+    def records(self) -> list[dict[str, Any]]:
+        path = self.data / audit_log.ADMIN_FILE_NAME
+        return [record.decode(body) for _, body in audit_log.read(path)] if path.exists() else []
 
 
-def recorded(data: Path) -> list[str]:
-    """The kinds of what commands put on record."""
-    return [record.decode(body)["kind"] for _, body in audit_log.read(data / audit_log.ADMIN_FILE_NAME)]
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with running_server(tmp_path_factory.mktemp("administration") / "data") as running:
+        yield running
 
 
-def ask(browser: Browser, client_id: str, secret: str) -> Answer:
-    """Ask for an access token for a service account."""
-    credentials = base64.b64encode(f"{client_id}:{secret}".encode()).decode()
-    form = urlencode({"grant_type": "client_credentials"})
-    return browser.ask("POST", "/token", form, authorization=f"Basic {credentials}")
+@pytest.fixture
+def operator(server: RunningServer) -> Operator:
+    return Operator(server.data)
 
 
-def call(browser: Browser, token: str, tool: str, **arguments: object) -> Answer:
-    """Call a tool as a modern client."""
-    return browser.ask("POST", "/mcp", call_message(1, tool, **arguments).decode(), **call_headers(token, tool))
+def call(client: Client, tokens: dict[str, Any]) -> int:
+    body = call_message(1).decode()
+    return client.browser.ask("POST", "/mcp", body, **call_headers(tokens["access_token"])).status
 
 
-def test_a_service_account_calls_what_its_tenant_offers_and_its_scopes_allow(tmp_path):
-    with running_server(tmp_path) as server:
-        browser = Browser(server.issuer)
-        said = run(tmp_path, "clients", "add-service", "--tenant", "tenant-a", "--name", "n", "--scope", "tools:call")
-        client_id, secret = re.findall(r"client_(?:id|secret): (\S+)", said)
-        token = ask(browser, client_id, secret).json["access_token"]
+def refresh(client: Client, tokens: dict[str, Any]) -> tuple[int, str | None]:
+    answer = client.token(client.refresh_form(tokens["refresh_token"]))
+    return answer.status, answer.json.get("error")
 
-        assert call(browser, token, "echo", message="hi").json["result"]["content"][0]["text"] == "hi"
-        assert "error" in call(browser, token, "export_report", reportId="r1").json  # another tenant's
-        assert call(browser, token, "admin_purge", confirm=True).json["result"]["isError"]
-        assert recorded(tmp_path) == ["service_added"]
-        for path in tmp_path.iterdir():
-            assert secret.encode() not in path.read_bytes()
+
+def log_in(server: RunningServer, user: str, password: str) -> Answer:
+    browser = Browser(server.issuer)
+    return browser.submit(browser.ask("GET", "/account"), username=user, password=password)
+
+
+def add(operator: Operator, name: str, password: str = "demo") -> None:
+    operator.does("users", "add", name, "--tenant", "tenant-a", "--scope", "tools:call", typed=f"{password}\n")
+
+
+def test_who_is_added_can_log_in_and_call_at_once(server, operator):
+    assert log_in(server, "dave", NEW_PASSWORD).status == 403
+    add(operator, "dave", NEW_PASSWORD)
+    client = Client.register(server.issuer)
+    tokens = client.sign_in(user="dave", password=NEW_PASSWORD, scope="tools:call admin")
+    assert tokens["scope"] == "tools:call"
+    assert call(client, tokens) == 200
+    [dave] = [user for user in operator.sees("users", "list", "--tenant", "tenant-a") if user["name"] == "dave"]
+    assert (dave["from"], dave["state"], dave["scopes"]) == ("command", "enabled", "tools:call")
+    added = operator.records()[-1]
+    assert (added["kind"], added["tenant"], added["subject"]) == ("user_added", "tenant-a", "dave")
+    assert added["operator"]
+    for path in server.data.iterdir():
+        assert NEW_PASSWORD.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("name", ["carol", "erin"])
+def test_who_is_disabled_can_do_nothing_any_more_until_enabled(server, operator, name):
+    if name == "erin":
+        add(operator, name)
+    client = Client.register(server.issuer)
+    tokens = client.sign_in(user=name)
+    code = client.code_form(client.authorize(user=name))
+    assert call(client, tokens) == 200
+    operator.does("users", "disable", name)
+    assert call(client, tokens) == 401
+    assert refresh(client, tokens) == (400, "invalid_grant")
+    assert client.token(code).json["error"] == "invalid_grant"
+    assert b'type="password"' in client.browser.ask("GET", "/account").body
+    refused = log_in(server, name, "demo")
+    assert (refused.status, b"User name or password is wrong." in refused.body) == (403, True)
+    assert [user["state"] for user in operator.sees("users", "list") if user["name"] == name] == ["disabled"]
+    operator.does("users", "enable", name)
+    assert log_in(server, name, "demo").status == 303
+    assert call(client, tokens) == 401
+    assert [row["kind"] for row in operator.records()[-2:]] == ["user_disabled", "user_enabled"]
+
+
+def test_another_password_ends_what_the_old_one_began(server, operator):
+    add(operator, "frank")
+    client = Client.register(server.issuer)
+    tokens = client.sign_in(user="frank")
+    operator.does("users", "passwd", "frank", typed="another\n")
+    assert call(client, tokens) == 401
+    assert refresh(client, tokens) == (400, "invalid_grant")
+    assert b'type="password"' in client.browser.ask("GET", "/account").body
+    assert [log_in(server, "frank", password).status for password in ("demo", "another")] == [403, 303]
+    assert operator.records()[-1]["kind"] == "user_password_set"
+
+
+def test_one_grant_is_ended_and_no_other(server, operator):
+    first, second = Client.register(server.issuer), Client.register(server.issuer)
+    ended, kept = first.sign_in(), second.sign_in()
+    [grant] = operator.sees("grants", "list", "--user", "alice", "--client", first.client_id)
+    assert (grant["tenant"], grant["scopes"], grant["name"]) == ("tenant-a", "tools:call", "test")
+    operator.does("grants", "revoke", grant["grant"])
+    assert (call(first, ended), call(second, kept)) == (401, 200)
+    assert refresh(first, ended) == (400, "invalid_grant")
+    revoked = operator.records()[-1]
+    assert (revoked["kind"], revoked["client"], revoked["family"]) == ("grant_revoked", first.client_id, grant["grant"])
+    assert operator.run("grants", "revoke", grant["grant"])[0] == 1
+
+
+def test_a_client_is_forgotten_with_all_its_grants(server, operator):
+    client = Client.register(server.issuer)
+    tokens = client.sign_in()
+    [known] = [each for each in operator.sees("clients", "list") if each["client"] == client.client_id]
+    assert (known["name"], known["grants"]) == ("test", 1)
+    operator.does("clients", "revoke", client.client_id)
+    assert call(client, tokens) == 401
+    assert refresh(client, tokens) == (401, "invalid_client")
+    assert client.client_id not in [each["client"] for each in operator.sees("clients", "list")]
+    assert (operator.records()[-1]["kind"], operator.records()[-1]["client"]) == ("client_revoked", client.client_id)
+
+
+def test_a_person_reads_a_table(operator):
+    command = [*TENANTRY, "users", "list", "--data", str(operator.data)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"^alice +tenant-a +admin tools:call +configuration +enabled *$", printed, re.MULTILINE)
+
+
+def test_the_tenants_are_those_of_the_configuration(operator):
+    tenants = operator.sees("tenants", "list")
+    assert [(tenant["name"], tenant["title"], tenant["scopes"]) for tenant in tenants] == [
+        ("tenant-a", "Tenant A", "admin tools:call"),
+        ("tenant-b", "Tenant B", "tools:call"),
+    ]
 
 
 @pytest.mark.parametrize(
-    "flags",
+    ("words", "typed", "status", "says"),
     [
-        ("--tenant", "tenant a", "--name", "n", "--scope", "s"),
-        ("--tenant", "t", "--name", "\u202en", "--scope", "s"),
-        ("--tenant", "t", "--name", "n", "--scope", "two scopes"),
+        (("users", "add", "alice", "--tenant", "tenant-a", "--scope", "tools:call"), "x\n", 1, "already"),
+        (("users", "add", "ann", "--tenant", "tenant-z", "--scope", "tools:call"), "x\n", 1, "tenant-a, tenant-b"),
+        (("users", "add", "ann", "--tenant", "tenant-b", "--scope", "admin"), "x\n", 1, "nothing in tenant-b needs"),
+        (("users", "add", "_", "--tenant", "tenant-a", "--scope", "tools:call"), "x\n", 1, "letters, digits"),
+        (("users", "add", "ann", "--tenant", "tenant-a", "--scope", "tools:call"), "\n", 2, "no password"),
+        (("users", "add", "ann", "--tenant", "tenant-a", "--scope", "tools:call"), "x" * 1025, 2, "1024"),
+        (("users", "passwd", "alice"), "x\n", 1, "tenantry reload"),
+        (("users", "passwd", "nobody"), "x\n", 1, "no user nobody"),
+        (("users", "disable", "nobody"), "", 1, "no user nobody"),
+        (("users", "enable", "nobody"), "", 1, "no user nobody"),
+        (("clients", "revoke", "nobody"), "", 1, "no client nobody"),
+        (("grants", "revoke", "none"), "", 1, "no grant none"),
     ],
 )
-def test_a_service_account_that_can_not_be_is_not_made(tmp_path, flags):
-    assert "tenantry: --" in run(tmp_path, "clients", "add-service", *flags, status=2)
+def test_what_can_not_be_done_is_said_and_leaves_no_trace(operator, words, typed, status, says):
+    before = operator.records()
+    done = operator.run(*words, typed=typed)
+    assert done[:2] == (status, "")
+    assert says in done[2]
+    assert operator.records() == before
+    assert "ann" not in [user["name"] for user in operator.sees("users", "list")]
 
 
-def test_a_directory_without_a_server_s_data_is_left_as_it_is(tmp_path):
-    flags = ("--tenant", "t", "--name", "n", "--scope", "s")
-    assert "no data" in run(tmp_path, "clients", "add-service", *flags, status=1)
+def test_a_directory_without_data_is_not_made_one(tmp_path):
+    for words in (("users", "list"), ("users", "disable", "alice")):
+        status, printed, complaint = Operator(tmp_path / "typo").run(*words)
+        assert (status, printed) == (1, "")
+        assert "no server has kept its data here" in complaint
     assert list(tmp_path.iterdir()) == []
 
 
-def states(data: Path) -> list[str]:
-    """The states of all keys, in their order."""
-    return re.findall(r"\b(pending|active|retiring|retired)\b", run(data, "keys", "list"))
-
-
-def test_keys_are_rotated_listed_and_retired_beside_a_running_server(tmp_path):
-    with running_server(tmp_path) as server:
-        browser = Browser(server.issuer)
-        (first,) = [key["kid"] for key in browser.ask("GET", "/jwks").json["keys"]]
-        run(tmp_path, "keys", "rotate")
-        assert states(tmp_path) == ["active", "pending"]
-        run(tmp_path, "keys", "rotate", "--now")
-        assert states(tmp_path) == ["retiring", "active", "pending"]
-        published = [key["kid"] for key in browser.ask("GET", "/jwks").json["keys"]]
-        assert published[0] == first
-        assert "this key signs" in run(tmp_path, "keys", "retire", published[1], status=1)
-        assert "no such key" in run(tmp_path, "keys", "retire", "unknown", status=1)
-        run(tmp_path, "keys", "retire", first)
-        run(tmp_path, "keys", "retire", published[2])
-        assert [key["kid"] for key in browser.ask("GET", "/jwks").json["keys"]] == [published[1]]
-        assert states(tmp_path) == ["retired", "active", "retired"]
-        assert recorded(tmp_path) == ["key_rotated", "key_rotated", "key_retired", "key_retired"]
+def test_a_password_changed_in_the_configuration_ends_what_the_old_one_began(tmp_path):
+    path = tmp_path / "tenantry.toml"
+    text = (files("tenantry.demo") / "demo.toml").read_text()
+    path.write_text(text)
+    old = text[text.index("[users.alice]") :].split('password_hash = "')[1].split('"')[0]
+    with running_server(tmp_path / "data", "--config", str(path)) as server:
+        client, other = Client.register(server.issuer), Client.register(server.issuer)
+        tokens, bobs = client.sign_in(), other.sign_in(user="bob")
+        path.write_text(text.replace(old, PasswordHasher(1, 8, 1).hash("another")))
+        subprocess.run([*TENANTRY, "reload", "--data", str(server.data)], check=True)
+        while (status := call(client, tokens)) == 200:
+            assert server.process.poll() is None
+        assert status == 401
+        assert refresh(client, tokens) == (400, "invalid_grant")
+        assert call(other, bobs) == 200
+        assert [log_in(server, "alice", password).status for password in ("demo", "another")] == [403, 303]
+    records = [record.decode(body) for _, body in audit_log.read(server.data / audit_log.FILE_NAME)]
+    ended = [entry for entry in records if entry["kind"] == "subject_ended"]
+    assert [(entry["subject"], entry["reason"]) for entry in ended] == [("alice", "password_changed")]

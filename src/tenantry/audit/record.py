@@ -48,6 +48,12 @@ class Kind(Enum):
     SESSION_REFUSED = "session_refused"
     LOG_RECOVERED = "log_recovered"
     """A commit had failed; the log was opened again and goes on."""
+    USER_ADDED = "user_added"
+    USER_PASSWORD_SET = "user_password_set"  # noqa: S105
+    USER_DISABLED = "user_disabled"
+    USER_ENABLED = "user_enabled"
+    CLIENT_REVOKED = "client_revoked"
+    GRANT_REVOKED = "grant_revoked"
     LOG_PRUNED = "log_pruned"
     """The content of all records up to `upto` was taken out; their hashes stay."""
 
@@ -96,6 +102,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "revision": (str,),
     "mode": (str,),
     "peer": (str,),
+    "operator": (str,),
     "upto": (int,),
 }
 

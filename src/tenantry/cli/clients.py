@@ -1,20 +1,19 @@
 """`tenantry clients`: the OAuth clients of a server."""
 
 import hashlib
-import re
 import secrets
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import trio
 from cyclopts import App, Parameter
 
 from tenantry.audit.record import Kind
+from tenantry.cli.data import AsJson, Refused, change, look, moment, require_offered, show
 from tenantry.cli.serve import DEFAULT_DATA
 from tenantry.oauth import token
 from tenantry.oauth.clients import ServiceAccount, is_presentable
-from tenantry.server.administration import NoData, administration
+from tenantry.server.administration import Administration
+from tenantry.server.store import Store
 
 clients = App(name="clients", help="Look after the OAuth clients of a server.")
 
@@ -57,35 +56,69 @@ def add_service(
     data
         The server's data directory.
     """
-    problem = _problem(tenant, name, scope)
-    if problem is not None:
-        print(f"tenantry: {problem}", file=sys.stderr)
-        return 2
     client_id, secret = SERVICE_PREFIX + secrets.token_urlsafe(16), secrets.token_urlsafe(32)
-    account = ServiceAccount(tenant=tenant, scopes=tuple(dict.fromkeys(scope)))
-    try:
-        with administration(data) as admin:
 
-            async def add() -> None:
-                await admin.store.clients.add_service(
-                    client_id, account, name=name, secret_digest=token.digest(secret), now=admin.now
-                )
+    async def work(admin: Administration) -> None:
+        if not (name and len(name) <= 128 and is_presentable(name)):
+            raise Refused("--name is empty, too long or can't be shown")
+        await require_offered(admin.store, tenant, scope)
+        account = ServiceAccount(tenant=tenant, scopes=tuple(dict.fromkeys(scope)))
+        with admin.recording(Kind.SERVICE_ADDED, tenant=tenant, client=client_id, scope=" ".join(account.scopes)):
+            await admin.store.clients.add_service(
+                client_id, account, name=name, secret_digest=token.digest(secret), now=admin.now
+            )
+        print(f"client_id: {client_id}")
+        print(f"client_secret: {secret}")
 
-            trio.run(add)
-            admin.record(Kind.SERVICE_ADDED, tenant=tenant, client=client_id, scope=" ".join(account.scopes))
-    except NoData as error:
-        print(f"tenantry: {error}", file=sys.stderr)
-        return 1
-    print(f"client_id: {client_id}")
-    print(f"client_secret: {secret}")
-    return 0
+    return change(data, work)
 
 
-def _problem(tenant: str, name: str, scope: list[str]) -> str | None:
-    if not (name and len(name) <= 128 and is_presentable(name)):
-        return "--name is empty, too long or can't be shown"
-    if not all(re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}", each) for each in scope):
-        return "--scope is no scope"
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", tenant):
-        return "--tenant is no name of a tenant"
-    return None
+@clients.command(name="list")
+def list_clients(*, data: Path = DEFAULT_DATA, as_json: AsJson = False) -> int:
+    """Show the clients that are registered or in use, oldest first.
+
+    Parameters
+    ----------
+    data
+        The server's data directory.
+    as_json
+        One JSON object a line instead of a table.
+    """
+
+    async def work(store: Store) -> None:
+        granted = [grant.client_id for grant in await store.grants.standing()]
+        rows: list[dict[str, object]] = [
+            {
+                "client": client.client_id,
+                "name": client.name,
+                "redirects": " ".join(client.redirect_uris),
+                "registered": moment(client.registered_at),
+                "used": moment(client.used_at),
+                "grants": granted.count(client.client_id),
+            }
+            for client in await store.clients.everyone()
+        ]
+        show(rows, as_json=as_json)
+
+    return look(data, work)
+
+
+@clients.command
+def revoke(client: str, *, data: Path = DEFAULT_DATA) -> int:
+    """Forget a client and end all that was granted to it; it may register anew where the configuration lets it.
+
+    Parameters
+    ----------
+    client
+        Its id.
+    data
+        The server's data directory.
+    """
+
+    async def work(admin: Administration) -> None:
+        if await admin.store.clients.find(client) is None:
+            raise Refused(f"there is no client {client}")
+        with admin.recording(Kind.CLIENT_REVOKED, client=client):
+            await admin.store.endings.client(client, now=admin.now)
+
+    return change(data, work)

@@ -1,23 +1,20 @@
 """`tenantry keys`: what access tokens are signed with, beside a running server or without one."""
 
-import sys
-from datetime import UTC, datetime
-from functools import partial
+import time
 from pathlib import Path
 from typing import Annotated
 
-import trio
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.table import Table
 
 from tenantry.audit.record import Kind
+from tenantry.cli.data import AsJson, Refused, change, look, moment, show
 from tenantry.cli.serve import DEFAULT_DATA
 from tenantry.oauth import key_set
 from tenantry.oauth.key_set import FOREVER, State
-from tenantry.server.administration import NoData, administration
+from tenantry.server.administration import Administration
 from tenantry.server.json_answers import METADATA_MAX_AGE_S
 from tenantry.server.keys import new_key, stored_keys
+from tenantry.server.store import Store
 
 keys = App(name="keys", help="Look after the keys that sign access tokens.")
 
@@ -38,37 +35,41 @@ def rotate(*, now: Annotated[bool, Parameter(negative="")] = False, data: Path =
     data
         The server's data directory.
     """
-    try:
-        with administration(data) as admin:
-            key = new_key(signs_from=admin.now + (0 if now else LEAD_S))
-            trio.run(partial(admin.store.signing_keys.add, key, now=admin.now))
-            admin.record(Kind.KEY_ROTATED, key=key.kid)
-    except NoData as error:
-        return _failed(str(error))
-    print(f"{key.kid} signs from {_readable(key.signs_from)} on")
-    return 0
+
+    async def work(admin: Administration) -> None:
+        key = new_key(signs_from=admin.now + (0 if now else LEAD_S))
+        with admin.recording(Kind.KEY_ROTATED, key=key.kid):
+            await admin.store.signing_keys.add(key, now=admin.now)
+        print(f"{key.kid} signs from {_readable(key.signs_from)} on")
+
+    return change(data, work)
 
 
 @keys.command(name="list")
-def list_keys(*, data: Path = DEFAULT_DATA) -> int:
+def list_keys(*, data: Path = DEFAULT_DATA, as_json: AsJson = False) -> int:
     """Show the keys, in the order in which they sign: pending, active, retiring or retired, and until when.
 
     Parameters
     ----------
     data
         The server's data directory.
+    as_json
+        One JSON object a line instead of a table.
     """
-    table = Table("kid", "state", "signs from", "until", box=None, pad_edge=False)
-    try:
-        with administration(data) as admin:
-            standings = key_set.standings(stored_keys(admin.store), admin.now)
-    except NoData as error:
-        return _failed(str(error))
-    for each in standings:
-        table.add_row(each.key.kid, each.state.value, _readable(each.key.signs_from), _readable(each.until))
-    console = Console()
-    console.print(table) if console.is_terminal else Console(width=200).print(table)
-    return 0
+
+    async def work(store: Store) -> None:
+        rows: list[dict[str, object]] = [
+            {
+                "kid": each.key.kid,
+                "state": each.state.value,
+                "signs from": _readable(each.key.signs_from),
+                "until": _readable(each.until),
+            }
+            for each in key_set.standings(stored_keys(store), time.time())
+        ]
+        show(rows, as_json=as_json)
+
+    return look(data, work)
 
 
 @keys.command
@@ -82,25 +83,19 @@ def retire(kid: str, /, *, data: Path = DEFAULT_DATA) -> int:
     data
         The server's data directory.
     """
-    try:
-        with administration(data) as admin:
-            known = {each.key.kid: each for each in key_set.standings(stored_keys(admin.store), admin.now)}
-            if kid not in known or known[kid].state is State.RETIRED:
-                return _failed("there is no such key that is not retired")
-            if known[kid].state is State.ACTIVE:
-                return _failed("this key signs: say `tenantry keys rotate --now` first")
-            trio.run(partial(admin.store.signing_keys.retire, kid, now=admin.now))
-            admin.record(Kind.KEY_RETIRED, key=kid)
-    except NoData as error:
-        return _failed(str(error))
-    print(f"{kid} is retired")
-    return 0
+
+    async def work(admin: Administration) -> None:
+        known = {each.key.kid: each for each in key_set.standings(stored_keys(admin.store), admin.now)}
+        if kid not in known or known[kid].state is State.RETIRED:
+            raise Refused("there is no such key that is not retired")
+        if known[kid].state is State.ACTIVE:
+            raise Refused("this key signs: say `tenantry keys rotate --now` first")
+        with admin.recording(Kind.KEY_RETIRED, key=kid):
+            await admin.store.signing_keys.retire(kid, now=admin.now)
+        print(f"{kid} is retired")
+
+    return change(data, work)
 
 
-def _failed(reason: str) -> int:
-    print(f"tenantry: {reason}", file=sys.stderr)
-    return 1
-
-
-def _readable(time: float) -> str:
-    return "" if time == FOREVER else datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")
+def _readable(time_s: float) -> str:
+    return moment(None if time_s == FOREVER else time_s)

@@ -44,6 +44,7 @@ class Account:
 
     def __init__(self, services: Services, *, pages: Pages, seals: Seals, sessions: LoginSessions) -> None:
         self._config = services.config
+        self._directory = services.directory
         self._store = services.store
         self._clock = services.clock
         self._pages = pages
@@ -58,7 +59,7 @@ class Account:
             "account.html",
             ends_at=(),
             user=session.subject,
-            tenant=self._config.tenants[session.tenant].title or session.tenant,
+            tenant=self._directory().tenants[session.tenant].title or session.tenant,
             applications=[self._application(session, each) for each in await self._granted(session, now)],
             sessions=sorted((self._logged_in(session, each) for each in logins), key=lambda each: not each.here),
         )

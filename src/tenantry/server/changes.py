@@ -48,7 +48,7 @@ class Changes:
         self, world: World, bus: Bus, people: Callable[[Directory], Directory] = lambda configured: configured
     ) -> None:
         """Serve `world`; `people` adds to what is configured whom the store knows besides."""
-        self._configured = world
+        self.configured = world
         self._people = people
         self.world = self._peopled(world)
         self._listeners: set[Listener] = set()
@@ -61,7 +61,7 @@ class Changes:
 
     def people_changed(self) -> None:
         """Ask the store again who there is besides the configured people."""
-        self.replace(self._configured)
+        self.replace(self.configured)
 
     def add(self, listener: Listener) -> None:
         """Begin to tell."""
@@ -73,7 +73,7 @@ class Changes:
 
     def replace(self, world: World) -> None:
         """Serve another configuration from now on, and tell each listener whose view of it differs."""
-        self._configured = world
+        self.configured = world
         world = self._peopled(world)
         before, self.world = self.world, world
         for listener in list(self._listeners):

@@ -112,10 +112,10 @@ class Consent:
             client_host=redirects.host(client.client_id) if client.client_id.startswith("https://") else "",
             host=redirects.host(wanted.redirect_uri),
             loopback=redirects.is_local(wanted.redirect_uri),
-            tenant=self._config.tenants[session.tenant].title or session.tenant,
+            tenant=self._directory().tenants[session.tenant].title or session.tenant,
             user=session.subject,
             tick=TICK,
-            scopes=[(name, self._config.scopes[name]) for name in wanted.scopes],
+            scopes=[(name, self._config.scopes.get(name)) for name in wanted.scopes],
         )
 
     async def decide(self, request: web.Request, form: Mapping[str, str], session: Session | None) -> web.Response:

@@ -4,12 +4,12 @@ A login session is a row by the digest of its cookie. A password is verified onl
 """
 
 from dataclasses import dataclass
-from itertools import islice
 
 from tenantry import web
 from tenantry.audit import record
 from tenantry.audit.record import Kind
 from tenantry.oauth import token
+from tenantry.policy import User
 from tenantry.server.browser import Cookie, Seals
 from tenantry.server.login_throttle import Attempt, KnownBrowsers, LoginThrottle
 from tenantry.server.passwords import NOBODY, Busy, Passwords
@@ -49,6 +49,7 @@ class LoginSessions:
     def __init__(self, services: Services, *, seals: Seals) -> None:
         self._config = services.config
         self._directory = services.directory
+        self._feed = services.feed
         self._store = services.store
         self._audit = services.audit
         self._clock = services.clock
@@ -70,9 +71,9 @@ class LoginSessions:
         if found is None:
             return None
         tenant, subject = found
-        # Who was taken out of the configuration, or moved to another tenant, is logged out by that.
-        user = self._directory().users.get(subject)
-        if user is None or user.tenant != tenant:
+        # Who has left the directory, or moved to another tenant, is logged out by that.
+        self._feed.look()
+        if not self._directory().knows(tenant, subject):
             return None
         return Session(digest=digest, tenant=tenant, subject=subject)
 
@@ -82,33 +83,35 @@ class LoginSessions:
         Raises `LoginRefused`, and `web.HttpError` 503 where too many passwords wait.
         """
         user = user[:MAX_USER_NAME]
-        section = self._config.users.get(user)
+        self._feed.look()
+        person = self._person(user)
         decoy = self._decoy(user)
-        known = self._known_browsers.read(request, user, decoy if section is None else section.password_hash)
+        known = self._known_browsers.read(request, user, decoy if person is None else person.password_hash)
         attempt = self._throttle.attempt(user, request.peer, known)
         # Somebody may have typed a password where the name belongs: only names that exist are recorded.
-        named = None if section is None else user
+        named = None if person is None else user
         if attempt.wait_s:
             await self._record_throttled(request, attempt, named)
             seconds = int(attempt.wait_s) + 1
             problem = f"Too many failed attempts. Try again in {seconds} seconds."
             raise LoginRefused(problem, status=429, wait_s=seconds)
         attempt.count()
-        right = await self._verified(password, None if section is None else section.password_hash, decoy)
-        if section is None or not right:
+        right = await self._verified(password, None if person is None else person.password_hash, decoy)
+        if person is None or not right:
             await self.record(Kind.LOGIN_FAILED, request, subject=named)
             raise LoginRefused("User name or password is wrong.", status=403)
         attempt.forgive()
-        session = await self._begin(request, user, section.tenant)
-        return session, self._known_browsers.remember(user, section.password_hash)
+        session = await self._begin(request, user, person.tenant)
+        return session, self._known_browsers.remember(user, person.password_hash)
 
     def _decoy(self, user: str) -> str:
         """The hash to verify where there is no such user: for one name always the same, and like the others' hashes."""
-        users = self._config.users
-        if not users:
-            return NOBODY
-        place = int(token.digest(self._seals.sign("decoy", user)), 16) % len(users)
-        return next(islice(users.values(), place, None)).password_hash
+        hashes = [person.password_hash for person in self._directory().users.values() if person.password_hash]
+        return hashes[int(token.digest(self._seals.sign("decoy", user)), 16) % len(hashes)] if hashes else NOBODY
+
+    def _person(self, user: str) -> User | None:
+        person = self._directory().users.get(user)
+        return person if person is not None and person.password_hash else None
 
     async def _verified(self, password: str, password_hash: str | None, decoy: str) -> bool:
         try:

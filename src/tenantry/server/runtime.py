@@ -45,7 +45,6 @@ from tenantry.server.bus import Bus
 from tenantry.server.calls import Calls
 from tenantry.server.changes import Changes, World
 from tenantry.server.client_documents import Fetch, KnownClients
-from tenantry.server.departures import end_the_departed
 from tenantry.server.event_store import EventStore
 from tenantry.server.features import Features
 from tenantry.server.feed import Feed
@@ -57,7 +56,7 @@ from tenantry.server.mcp_endpoint import McpEndpoint
 from tenantry.server.modern import ModernEra, RequestStates
 from tenantry.server.oauth_endpoints import OAuthEndpoints
 from tenantry.server.ongoing import Ongoing
-from tenantry.server.people import peopled
+from tenantry.server.people import peopled, settle
 from tenantry.server.services import Services
 from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
@@ -305,9 +304,9 @@ async def run(
                 serving.start_soon(parts.feed.run)
                 serving.start_soon(parts.admission.run)
                 await serving.start(parts.tasks.run)
-                departed = partial(end_the_departed, store, audit=audit, clock=time.time)
-                await departed(parts.changes.world.directory)
-                replace_world = partial(_replace_world, settings, parts.changes, departed)
+                settled = partial(settle, parts.changes, store, audit=audit, clock=time.time)
+                await settled()
+                replace_world = partial(_replace_world, settings, parts.changes, settled)
                 await serving.start(partial(_reload_on_signal, settings, replace_world))
                 bus.subscribe(CONFIG, lambda body: serving.start_soon(replace_world, _config_of(body)))
                 await serving.start(_serve_until, listen, serving.cancel_scope)
@@ -408,15 +407,15 @@ async def _stop_on_signal(
 
 
 async def _replace_world(
-    settings: Settings, changes: Changes, departed: Callable[[Directory], Awaitable[None]], config: Config
+    settings: Settings, changes: Changes, settled: Callable[[], Awaitable[None]], config: Config
 ) -> None:
     """Serve another configuration from now on; raises `ConfigError` where that can't be."""
     changes.replace(World(config.directory(), load_offer(config, source=settings.source)))
     _log.info("the configuration was reloaded", source=settings.source)
     try:
-        await departed(changes.world.directory)
+        await settled()
     except AuditUnavailable as error:
-        _log.error("a departure is not on record", reason=str(error))
+        _log.error("a departure or a changed password is not on record", reason=str(error))
 
 
 async def _reload_on_signal(

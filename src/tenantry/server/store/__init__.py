@@ -5,6 +5,7 @@ later. Each change is one transaction whose statement repeats the condition that
 means that somebody was faster. Secrets (codes, refresh tokens, cookies, session ids) are kept by digest only.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tenantry.server.store.announcements import Announcements
@@ -16,6 +17,7 @@ from tenantry.server.store.grants import Grants
 from tenantry.server.store.login_sessions import LoginSessions
 from tenantry.server.store.mcp_sessions import McpSessions
 from tenantry.server.store.migrations import MIGRATIONS
+from tenantry.server.store.people import People
 from tenantry.server.store.secrets import Secrets
 from tenantry.server.store.signing_keys import SigningKeys
 from tenantry.server.store.streams import Streams
@@ -37,14 +39,18 @@ class Store:
         self.grants = Grants(database)
         self.consents = Consents(database)
         self.endings = Endings(database)
+        self.people = People(database)
         self.login_sessions = LoginSessions(database)
 
     @classmethod
-    def open(cls, path: Path) -> "Store":
-        """Open the store, making it where there is none; raises as `open_database` and `migrate` do."""
+    def open(cls, path: Path, *, before_commit: Callable[[], None] = lambda: None) -> "Store":
+        """Open the store, making it where there is none; raises as `open_database` and `migrate` do.
+
+        What `before_commit` raises rolls a transaction back.
+        """
         connection = open_database(path)
         migrate(connection, MIGRATIONS)
-        return cls(Database(connection), Announcements(path))
+        return cls(Database(connection, before_commit=before_commit), Announcements(path))
 
     def close(self) -> None:
         """Close the file; nothing may be under way."""

@@ -41,6 +41,19 @@ class Registered:
     """Whether the id was made for this request."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredClient:
+    """A client as the command line lists it; times are seconds since the epoch."""
+
+    client_id: str
+    name: str
+    """Empty where the client gave none."""
+    redirect_uris: tuple[str, ...]
+    registered_at: float
+    used_at: float | None
+    """When something was granted to it last."""
+
+
 class Clients:
     """Clients by their id."""
 
@@ -128,6 +141,26 @@ class Clients:
             announce(connection, Kind.PEOPLE_CHANGED, now=now)
 
         await self._database.transaction(work)
+
+    async def everyone(self) -> list[StoredClient]:
+        """All clients, oldest first."""
+
+        def work(connection: sqlite3.Connection) -> list[StoredClient]:
+            rows = connection.execute(
+                "SELECT client_id, metadata, registered_at, used_at FROM client ORDER BY registered_at"
+            )
+            return [
+                StoredClient(
+                    client_id=client_id,
+                    name=json.loads(metadata).get("client_name", ""),
+                    redirect_uris=tuple(json.loads(metadata)["redirect_uris"]),
+                    registered_at=registered_at,
+                    used_at=used_at,
+                )
+                for client_id, metadata, registered_at, used_at in rows
+            ]
+
+        return await self._database.read(work)
 
     async def purge(self, *, now: float, family_s: float, idle_s: float) -> None:
         """Drop registrations that were never used in their time, and clients without use for `idle_s` seconds.

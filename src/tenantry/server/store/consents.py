@@ -61,9 +61,9 @@ class Consents:
 
         def work(connection: sqlite3.Connection) -> list[RememberedConsent]:
             rows = connection.execute(
-                "SELECT client_id, coalesce(metadata, '{}'), redirect_uri, remembered_consent.scope, granted_at"
-                " FROM remembered_consent LEFT JOIN client USING (client_id)"
-                " WHERE remembered_consent.tenant = ? AND subject = ? AND granted_at >= ? ORDER BY granted_at",
+                "SELECT client_id, coalesce(metadata, '{}'), redirect_uri, scope, granted_at"
+                " FROM remembered_consent LEFT JOIN (SELECT client_id, metadata FROM client) USING (client_id)"
+                " WHERE tenant = ? AND subject = ? AND granted_at >= ? ORDER BY granted_at",
                 (tenant, subject, since),
             )
             return [

@@ -12,6 +12,9 @@ T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 10
 
+DatabaseError = sqlite3.Error
+"""What opening, asking or changing a database raises."""
+
 
 def open_database(path: Path) -> sqlite3.Connection:
     """Open or make a SQLite file that only its owner can read, in WAL mode with a flush at each commit.
@@ -42,8 +45,10 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None
 class Database:
     """A connection that waits for nobody on the event loop's thread."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, before_commit: Callable[[], None] = lambda: None) -> None:
+        """Work on `connection`; what `before_commit` raises rolls a transaction back."""
         self._connection = connection
+        self._before_commit = before_commit
         self._one_at_a_time = trio.CapacityLimiter(1)
 
     def close(self) -> None:
@@ -63,6 +68,7 @@ class Database:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(self._connection)
+            self._before_commit()
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

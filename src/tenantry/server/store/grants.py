@@ -158,10 +158,10 @@ class Grants:
 
         def work(connection: sqlite3.Connection) -> list[StoredGrant]:
             rows = connection.execute(
-                "SELECT family_id, refresh_family.tenant, subject, client_id, coalesce(metadata, '{}'),"  # noqa: S608
-                " refresh_family.scope, created_at, coalesce(max(issued_at), created_at),"
-                " count(issued_at) > count(rotated_at)"
-                " FROM refresh_family LEFT JOIN client USING (client_id) LEFT JOIN refresh_token USING (family_id)"
+                "SELECT family_id, tenant, subject, client_id, coalesce(metadata, '{}'), scope, created_at,"  # noqa: S608
+                " coalesce(max(issued_at), created_at), count(issued_at) > count(rotated_at)"
+                " FROM refresh_family LEFT JOIN (SELECT client_id, metadata FROM client) USING (client_id)"
+                " LEFT JOIN refresh_token USING (family_id)"
                 f" WHERE revoked_at IS NULL{where} GROUP BY family_id ORDER BY created_at",
                 wanted,
             )

@@ -152,4 +152,20 @@ MIGRATIONS: tuple[str, ...] = (
         retired_at REAL
     ) STRICT;
     """,
+    """
+    CREATE TABLE known_tenant (name TEXT PRIMARY KEY, title TEXT NOT NULL, scope TEXT NOT NULL) STRICT;
+    CREATE TABLE configured_person (
+        name TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        credential TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE added_person (
+        name TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        password_hash TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE disabled_person (name TEXT PRIMARY KEY) STRICT;
+    """,
 )
