@@ -16,7 +16,7 @@ from typing import IO
 
 from conformance.login import SignedIn, sign_in
 
-SERVE = (sys.executable, "-m", "tenantry", "serve")
+SERVE = (sys.executable, "-m", "tenantry", "serve", "--management-port", "off")
 # The fixtures of the suite, and whoever may use them; without that flag, the demo's own.
 WITH_FIXTURES = (("--demo", "--conformance"), "tester")
 PLAIN = (("--demo",), "alice")

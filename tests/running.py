@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 
 # Longer than a server in good order takes to answer what is in flight, shorter than a test may take.
 STOP_S = 30
+# Figures are for the tests that ask for them.
+MANAGEMENT = ("--management-port", "off")
 TENANTRY = (sys.executable, "-m", "tenantry")
 
 
@@ -72,7 +75,8 @@ def running_server(
     """
     source = () if "--config" in flags else ("--demo",)
     port = () if "--port" in flags else ("--port", "0")
-    command = [*program, "serve", *source, *port, "--data", str(data), *flags]
+    management = () if "--management-port" in flags else MANAGEMENT
+    command = [*program, "serve", *source, *port, "--data", str(data), *management, *flags]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=cwd)
         with process:
@@ -102,3 +106,12 @@ def demo_with(directory: Path, more: str) -> Path:
     path = directory / "demo.toml"
     path.write_text((files("tenantry.demo") / "demo.toml").read_text() + "\n" + more + "\n")
     return path
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for what another process is about to do."""
+    for _ in range(600):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to that")

@@ -4,12 +4,10 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.http_client import Browser, Client, call_headers, call_message, initialize, legacy_call
-from tests.running import TENANTRY, RunningServer, demo_with, running_server
+from tests.running import TENANTRY, RunningServer, demo_with, eventually, running_server
 
 WORKERS = ("--workers", "2")
 # Each request comes on a connection of its own, and the kernel deals them out by their ports.
@@ -26,15 +24,6 @@ def recorded(path: Path) -> int:
     (count,) = connection.execute("SELECT count(*) FROM record WHERE instr(CAST(body AS TEXT), 'tool_call')").fetchone()
     connection.close()
     return int(count)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for what another process is about to do."""
-    for _ in range(600):
-        if holds():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come to that")
 
 
 def answers(server: RunningServer) -> bool:

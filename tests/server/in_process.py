@@ -26,6 +26,7 @@ from tenantry.server.asgi import ASGIApp, Message, application
 from tenantry.server.audit_log import AuditLog
 from tenantry.server.audit_writer import AuditWriter
 from tenantry.server.bus import Bus
+from tenantry.server.figures import Figures
 from tenantry.server.keys import SigningKeys
 from tenantry.server.runtime import Parts, build, load_offer
 from tenantry.server.store import Store
@@ -306,7 +307,8 @@ async def in_process(
         store=store,
         audit=audit,
         sites=sites,
-        bus=bus or Bus(secrets.token_hex(8)),
+        bus=bus,
+        figures=Figures() or Bus(secrets.token_hex(8)),
         clock=clock,
     )
     app = application(parts.app.handle, closing=trio.Event() if closing is None else closing)

@@ -15,6 +15,7 @@ from tenantry.server.audit_writer import AuditUnavailable
 from tenantry.server.calls import Call, Calls, Ended, running_tool
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, Line
+from tenantry.server.figures import Figures
 
 NEWEST = next(iter(MODERN.values()))
 ALICE = Principal(
@@ -74,6 +75,7 @@ def calls(audit: Audit, function: Callable[..., object], **settings: object) -> 
         users={"alice": User(tenant="a", scopes=frozenset({"call", "admin"}))},
     )
     made = Calls(
+        figures=Figures(),
         directory=lambda: directory,
         audit=audit,
         clock=lambda: 1000.5,

@@ -12,6 +12,7 @@ from cyclopts import Parameter, validators
 from tenantry.config import Config, ConfigError, Mode, build, load
 from tenantry.server import runtime
 from tenantry.server.logs import log_to_stderr
+from tenantry.server.management import DEFAULT_PORT
 from tenantry.server.runtime import Settings, StartError
 from tenantry.server.supervisor import Supervisor
 
@@ -33,6 +34,7 @@ def serve(
     checkpoint_copy: Path | None = None,
     mode: Literal["sessionful", "stateless", "dual"] | None = None,
     workers: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64))] = 1,
+    management_port: int | Literal["off"] = DEFAULT_PORT,
 ) -> int:
     """Serve until Ctrl-C or SIGTERM; then requests in flight are answered, and the audit log closes last.
 
@@ -67,6 +69,8 @@ def serve(
         Which clients are served: those with MCP sessions, without, or both (dual, the default).
     workers
         How many processes serve; each has an audit log of its own, and any of them answers any request.
+    management_port
+        Where /metrics, /health/live and /health/ready are, on this machine alone; "off" does without.
     """
     log_to_stderr()
 
@@ -85,6 +89,7 @@ def serve(
             port=port,
             certificate=_certificate(certfile, keyfile),
             shares_port=workers > 1,
+            management_port=None if management_port == "off" else management_port,
             read_again=lambda: read()[0],
         )
         runtime.tls_of(settings)  # what is wrong with it is said before anything starts

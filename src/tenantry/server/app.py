@@ -1,6 +1,6 @@
 """The route table, and the one place where an exception becomes an answer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -19,12 +19,20 @@ _log = structlog.get_logger()
 class App:
     """Takes an exchange to its handler; Host and Origin are checked on every path, before anything else."""
 
-    def __init__(self, routes: Routes, sites: Sites) -> None:
+    def __init__(self, routes: Routes, sites: Sites, *, answered: Callable[[str, int], None] = lambda *_: None) -> None:
+        """`answered` is told the path, empty where there is none of that name, and the status of each answer."""
         self._routes = routes
         self._sites = sites
+        self._answered = answered
 
     async def handle(self, exchange: Exchange) -> Answer:
         """Answer one exchange; no exception but a cancellation leaves."""
+        answer = await self._answer(exchange)
+        path = exchange.request.path
+        self._answered(path if path in self._routes else "", answer.status if isinstance(answer, web.Response) else 200)
+        return answer
+
+    async def _answer(self, exchange: Exchange) -> Answer:
         try:
             self._sites.check(exchange.request)
             return await self._handler(exchange.request)(exchange)

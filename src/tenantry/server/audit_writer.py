@@ -87,7 +87,8 @@ class AuditWriter:
     """Turns concurrent appends into batches for a log.
 
     `queue_max` bounds the entries that wait; a full queue makes `append` wait, which slows callers instead of losing
-    records. Nobody waits longer than `deadline_s`. `clock` gives seconds since the epoch.
+    records. Nobody waits longer than `deadline_s`. `clock` gives seconds since the epoch; `committed` is told the
+    number of records and the seconds of each commit.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class AuditWriter:
         deadline_s: float = DEADLINE_S,
         checkpoint_s: float = CHECKPOINT_S,
         clock: Callable[[], float] = time.time,
+        committed: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
         self._audit_log = log
+        self._committed = committed
         self._send, self._receive = trio.open_memory_channel[_Ticket](queue_max)
         self._deadline_s = deadline_s
         self._checkpoint_s = checkpoint_s
@@ -109,6 +112,11 @@ class AuditWriter:
         self.health = AuditHealth(State.OK, clock())
         self.failure: Exception | None = None
         """Why the log fails, until it has recovered."""
+
+    @property
+    def waiting(self) -> int:
+        """How many entries wait to be written."""
+        return self._receive.statistics().current_buffer_used
 
     def check(self) -> None:
         """Raise `AuditUnavailable` while the log is slow or failing."""
@@ -186,6 +194,7 @@ class AuditWriter:
 
     async def _write(self, batch: list[_Ticket], *, sign: bool) -> None:
         entries = [ticket.entry for ticket in batch]
+        began = trio.current_time()
         try:
             await trio.to_thread.run_sync(lambda: self._audit_log.commit(entries, sign=sign))
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
@@ -193,6 +202,7 @@ class AuditWriter:
         else:
             for ticket in batch:
                 ticket.durable = True
+            self._committed(len(batch), trio.current_time() - began)
             self._succeed(signed=sign)
         finally:
             for ticket in batch:

@@ -20,8 +20,10 @@ from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, InputRequ
 from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.tools import ArgumentError, Tool, ToolError
 from tenantry.policy import Denied, Directory, Feature, Reason
+from tenantry.server import figures
 from tenantry.server.audit_writer import Recorder
 from tenantry.server.channels import Channel
+from tenantry.server.figures import Figures
 
 _log = structlog.get_logger()
 _RECORDED = {
@@ -69,12 +71,14 @@ class Calls:
         *,
         directory: Callable[[], Directory],
         audit: Recorder,
+        figures: Figures,
         clock: Callable[[], float],
         mode: str,
         timeout_s: float,
     ) -> None:
         self._directory = directory
         self._audit = audit
+        self._figures = figures
         self._clock = clock
         self._mode = mode
         self._timeout_s = timeout_s
@@ -99,18 +103,28 @@ class Calls:
             else:
                 ended = await self._run(call, run, channel)
         finally:
+            duration_us = (perf_counter_ns() - started) // 1000
             allowed, denied = _RECORDED[call.feature.kind]
             await self._audit.append(
                 record.encode(
                     denied if isinstance(decision, Denied) else allowed,
                     time_us=int(clock_started * 1_000_000),
-                    duration_us=(perf_counter_ns() - started) // 1000,
+                    duration_us=duration_us,
                     outcome=ended.outcome,
                     **_decided(decision),
                     **self.origin(principal, call),
                 )
             )
+            self._count(principal.tenant, call.feature, decision, ended.outcome, perf_counter_ns() - started)
         return ended
+
+    def _count(
+        self, tenant: str, feature: Feature, decision: policy.Allowed | Denied, outcome: Outcome, nanoseconds: int
+    ) -> None:
+        named = feature if feature in self._directory().needed else Feature(feature.kind, figures.UNKNOWN)
+        self._figures.call(tenant, named, outcome.value, nanoseconds / 1e9)
+        if isinstance(decision, Denied):
+            self._figures.denial(tenant, decision.reason.value)
 
     def origin(self, principal: Principal, call: Call) -> Object:
         """The fields of a record that say who called what, and how it came."""

@@ -32,14 +32,14 @@ from tenantry.mcp.prompts import Prompt
 from tenantry.mcp.resources import Resource
 from tenantry.mcp.tools import Tool
 from tenantry.policy import Directory
-from tenantry.server import host
+from tenantry.server import host, management
 from tenantry.server.admission import Admission
 from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import application
 from tenantry.server.audit_endpoint import AuditEndpoint
 from tenantry.server.audit_key import AuditLogInUse
 from tenantry.server.audit_log import AuditLog, AuditLogDamaged, path_of
-from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
+from tenantry.server.audit_writer import AuditUnavailable, AuditWriter, State
 from tenantry.server.authentication import Authentication
 from tenantry.server.bus import Bus
 from tenantry.server.calls import Calls
@@ -49,9 +49,11 @@ from tenantry.server.event_store import EventStore
 from tenantry.server.features import Features
 from tenantry.server.feed import Feed
 from tenantry.server.fetch import Fetcher
+from tenantry.server.figures import SAMPLE_EVERY_S, Figures
 from tenantry.server.keys import SigningKeys
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.login import Login
+from tenantry.server.management import Readiness
 from tenantry.server.mcp_endpoint import McpEndpoint
 from tenantry.server.modern import ModernEra, RequestStates
 from tenantry.server.oauth_endpoints import OAuthEndpoints
@@ -65,6 +67,8 @@ from tenantry.server.tasks import Tasks
 
 CONFIG = "config"
 """Sent by the supervisor: the configuration that was read again."""
+HEALTH = "health"
+"""Sent to the supervisor each second: how it goes with the worker's audit log."""
 
 _log = structlog.get_logger()
 
@@ -87,6 +91,8 @@ class Settings:
     """A second place for the audit log's checkpoints."""
     host: str = "127.0.0.1"
     port: int = 3000
+    management_port: int | None = None
+    """On loopback; 0 takes any free one, None does without."""
     shares_port: bool = False
     """Whether other processes listen on the same port (SO_REUSEPORT)."""
     certificate: tuple[Path, Path] | None = None
@@ -180,6 +186,7 @@ def build(
     audit: AuditWriter,
     sites: web.Sites,
     bus: Bus,
+    figures: Figures,
     clock: Callable[[], float] = time.time,
     fetch: Fetch | None = None,
 ) -> Parts:
@@ -203,6 +210,7 @@ def build(
     calls = Calls(
         directory=directory,
         audit=audit,
+        figures=figures,
         clock=clock,
         mode=config.mode.value,
         timeout_s=config.limits.tool_timeout_s,
@@ -254,7 +262,12 @@ def build(
     }
     feed.look()
     return Parts(
-        app=App(routes, sites), sessions=sessions, tasks=tasks, changes=changes, feed=feed, admission=admission
+        app=App(routes, sites, answered=figures.request),
+        sessions=sessions,
+        tasks=tasks,
+        changes=changes,
+        feed=feed,
+        admission=admission,
     )
 
 
@@ -287,9 +300,12 @@ async def run(
     store = Store.open(settings.data / "state.db")
     log = _open_log(settings, number)
     limits = config.limits
-    audit = AuditWriter(log, queue_max=limits.audit_queue, deadline_s=limits.audit_deadline_s)
+    figures = Figures()
+    audit = AuditWriter(log, queue_max=limits.audit_queue, deadline_s=limits.audit_deadline_s, committed=figures.commit)
     sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host), scheme=_scheme(settings))
-    parts = build(config, offer=offer, data=settings.data, store=store, audit=audit, sites=sites, bus=bus)
+    parts = build(
+        config, offer=offer, data=settings.data, store=store, audit=audit, sites=sites, bus=bus, figures=figures
+    )
     app = application(parts.app.handle, closing=stop, proxies=config.proxies, https_for_good=config.https_for_good)
     listen = partial(
         host.serve, app, sockets=[listening], shutdown=stop, tls=tls_of(settings), is_proxy=config.proxies.trusts
@@ -303,6 +319,8 @@ async def run(
                 serving.start_soon(parts.sessions.run)
                 serving.start_soon(parts.feed.run)
                 serving.start_soon(parts.admission.run)
+                serving.start_soon(figures.sample, parts.admission, parts.sessions, audit)
+                await serving.start(partial(_show, settings, figures, audit, bus, stop))
                 await serving.start(parts.tasks.run)
                 settled = partial(settle, parts.changes, store, audit=audit, clock=time.time)
                 await settled()
@@ -367,6 +385,60 @@ def tls_of(settings: Settings) -> ssl.SSLContext | None:
         return host.tls_context(*settings.certificate)
     except host.TlsError as error:
         raise StartError(f"--certfile, --keyfile: {error}") from None
+
+
+async def _show(
+    settings: Settings,
+    figures: Figures,
+    audit: AuditWriter,
+    bus: Bus,
+    stop: trio.Event,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Let an operator see how it goes: on the management listener, or through the supervisor's."""
+    if settings.shares_port:
+        task_status.started()
+        while True:
+            bus.publish(HEALTH, readiness_of(audit).details)
+            await trio.sleep(SAMPLE_EVERY_S)
+    sock = manage(settings)
+    if sock is None:
+        task_status.started()
+        return
+    await management.serve(
+        sock,
+        registry=lambda: figures.registry,
+        readiness=lambda: readiness_of(audit),
+        shutdown=stop,
+        task_status=task_status,
+    )
+
+
+def manage(settings: Settings) -> socket.socket | None:
+    """Bind the management listener, None where there is to be none; raises `StartError`.
+
+    Nobody chose the default port: where it is taken, there is a line in the log and no listener.
+    """
+    chosen = settings.management_port
+    if chosen is None:
+        return None
+    try:
+        return management.listen(chosen)
+    except OSError as error:
+        if chosen != management.DEFAULT_PORT:
+            raise StartError(f"--management-port {chosen}: {error.strerror}") from error
+        _log.info("no management listener: the port is taken", port=chosen)
+        return None
+
+
+def readiness_of(audit: AuditWriter) -> Readiness:
+    """Whether calls can be answered: not without their records."""
+    health = audit.health
+    return Readiness(
+        ready=health.state is State.OK,
+        details={"audit": health.state.value, "since": health.since, "reason": health.reason},
+    )
 
 
 async def _run_bus(bus: Bus, stop: trio.Event) -> None:

@@ -72,6 +72,9 @@ class Sessions:
             if ended.covers(session.binding, session.family):
                 self._forget(session.digest)
 
+    def __len__(self) -> int:
+        return len(self._sessions)
+
     async def open(self, principal: Principal, revision: str, capabilities: Object) -> str:
         """Open a session and give its id, which only the client keeps.
 

@@ -4,6 +4,7 @@ A worker that dies is started again, after a delay that grows while it keeps dyi
 request itself: it has nothing that a request could break.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -12,14 +13,30 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from tenantry.config import Config, ConfigError
 from tenantry.jsonrpc import Object
+from tenantry.server import management
 from tenantry.server.bus import WORKERS, Link
-from tenantry.server.runtime import CONFIG, Settings, StartError, differing, own_data, reachable, reread, reserve
+from tenantry.server.management import Readiness
+from tenantry.server.runtime import (
+    CONFIG,
+    HEALTH,
+    Settings,
+    StartError,
+    differing,
+    manage,
+    own_data,
+    reachable,
+    reread,
+    reserve,
+)
 from tenantry.server.store import Store
 
 BACK_OFF_FIRST_S = 0.1
@@ -46,6 +63,7 @@ class _Worker:
         self.ended = trio.Event()
         self.wanted = True
         """False once it was asked to stop."""
+        self.health: Object = {"audit": "ok"}
 
     def stop(self) -> None:
         """Ask it to stop; asked again, it does not wait for requests in flight."""
@@ -71,6 +89,8 @@ class Supervisor:
         self._changed = trio.Event()
         """Set, and replaced, whenever a worker began to serve or died."""
         self._failed: list[int] = []
+        self._figures = settings.data / "metrics"
+        """Where the workers' figures are, for as long as this process lives."""
 
     @property
     def ready(self) -> int:
@@ -88,7 +108,11 @@ class Supervisor:
             self._config = reachable(self._settings, port)
             self._settings = replace(self._settings, port=port, config=self._config)
             Store.open(self._settings.data / "state.db").close()  # migrated once, before anybody uses it
+            self._figures = _emptied(self._settings.data / "metrics")
+            managing = manage(self._settings)
             async with trio.open_nursery() as nursery:
+                if managing is not None:
+                    await nursery.start(self._show, managing)
                 await nursery.start(self._listen_to_signals)
                 for number in range(self._count):
                     nursery.start_soon(self._keep, number)
@@ -98,6 +122,28 @@ class Supervisor:
                 nursery.cancel_scope.cancel()
         if self._failed:
             raise StartError(f"a worker ended with exit status {self._failed[0]}")
+
+    async def _show(self, sock: socket.socket, *, task_status: trio.TaskStatus[None]) -> None:
+        await management.serve(
+            sock,
+            registry=self._registry,
+            readiness=self._readiness,
+            shutdown=trio.Event(),  # to be seen until the last worker has ended
+            task_status=task_status,
+        )
+
+    def _registry(self) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._figures))  # type: ignore[no-untyped-call]
+        return registry
+
+    def _readiness(self) -> Readiness:
+        workers = {
+            str(number): {"ready": worker.ready.is_set(), **worker.health}
+            for number, worker in sorted(self._workers.items())
+        }
+        fit = [worker for worker in self._workers.values() if worker.ready.is_set() and worker.health["audit"] == "ok"]
+        return Readiness(ready=bool(fit), details={"workers": workers})
 
     async def _say_ready(self, on_ready: Callable[[str], None]) -> None:
         while self.ready < self._count:
@@ -147,6 +193,7 @@ class Supervisor:
                 [sys.executable, "-m", "tenantry.server.worker", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(self._figures)},
                 start_new_session=True,  # Ctrl-C is for the supervisor, which asks once
             )
         worker = _Worker(number, self._fresh(), process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
@@ -170,6 +217,9 @@ class Supervisor:
         }
 
     def _heard(self, worker: _Worker, kind: str, body: Object) -> None:
+        if kind == HEALTH:
+            worker.health = body
+            return
         if kind == READY:
             worker.ready.set()
             self._count_heads()
@@ -180,6 +230,7 @@ class Supervisor:
 
     async def _bury(self, worker: _Worker) -> None:
         del self._workers[worker.number]
+        mark_process_dead(worker.process.pid, path=str(self._figures))  # type: ignore[no-untyped-call]
         self._deaths[worker.number] += 1
         worker.ended.set()
         await worker.stream.aclose()
@@ -240,3 +291,10 @@ class Supervisor:
                 return True
             await self._changed.wait()
         return False
+
+
+def _emptied(directory: Path) -> Path:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for file in directory.iterdir():
+        file.unlink()
+    return directory
