@@ -80,8 +80,11 @@ def survivors(row: Attack, folder: Path) -> list[str]:
     for number, mutant in enumerate(row.mutants, start=1):
         source = folder / f"{row.id}-{number}"
         shutil.copytree(SOURCE.parent, source, ignore=shutil.ignore_patterns("__pycache__"))
-        mutate(source, mutant)
-        verdict = judge([row.id], source)
+        try:
+            mutate(source, mutant)
+            verdict = judge([row.id], source)
+        except ValueError as error:
+            verdict = str(error)
         if verdict != "failed":
             left.append(f"mutant {number} survived ({verdict})")
         shutil.rmtree(source)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import sqlite3
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -48,6 +50,7 @@ class Target:
     secrets: dict[bytes, str] = field(default_factory=dict)
     unsearched: set[bytes] = field(default_factory=set)
     printed: bytes = b""
+    numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def issuer(self) -> str:
@@ -117,7 +120,8 @@ class Target:
 
     def register(self, **metadata: object) -> Reply:
         """Ask for a client registration."""
-        body = json.dumps({"redirect_uris": ["http://127.0.0.1/callback"], "client_name": "Attacker", **metadata})
+        name = f"Client {next(self.numbers)}"  # one that was registered before may be given again
+        body = json.dumps({"redirect_uris": ["http://127.0.0.1/callback"], "client_name": name, **metadata})
         return self.ask("POST", "/register", headers={"Content-Type": "application/json"}, body=body.encode())
 
     # --- looking
@@ -138,6 +142,11 @@ class Target:
             for entry in found
             if kind in (None, entry["kind"]) and all(entry.get(name) == value for name, value in wanted.items())
         ]
+
+    def stored(self, question: str) -> list[tuple[Any, ...]]:
+        """What the server's store answers to a question in SQL."""
+        with closing(sqlite3.connect(f"{(self.running.data / 'state.db').as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(question).fetchall()
 
     def shift(self, seconds: float) -> None:
         """Set the server's clock that far off."""
@@ -201,8 +210,8 @@ class Target:
         at_rest = eventually(lambda: self.running.descriptors() <= before.descriptors)
         assert at_rest, f"{self.running.descriptors()} descriptors, {before.descriptors} before"
         assert self.baseline().threads <= before.threads + POOL_THREADS
-        _, problem = audit_log.verify(self.running.data / audit_log.FILE_NAME)
-        assert problem is None, problem
+        for path in audit_log.logs_in(self.running.data):
+            assert audit_log.verify(path).problem is None, path.name
         assert self.leaks() == []
         self.unsearched.clear()
 
@@ -221,13 +230,17 @@ def checked(target: Target) -> Iterator[Target]:
 
 
 @contextmanager
-def started(data: Path, mode: str, *flags: str, config: Path = CONFIG) -> Iterator[Target]:
-    """Start a server over `data` and stop it at the end; all secrets are then searched for once more."""
+def started(data: Path, mode: str, *flags: str, config: Path = CONFIG, killed: bool = False) -> Iterator[Target]:
+    """Start a server over `data` and stop it at the end; all secrets are then searched for once more.
+
+    `killed` where the test ends it by a signal that it can't hear.
+    """
+    data.parent.mkdir(parents=True, exist_ok=True)
     clock = data.parent / f"{data.name}.clock"
     clock.write_bytes(bytes(8))
     program = (sys.executable, str(SERVED / "clocked.py"), str(clock))
     flags = ("--config", str(config), "--mode", mode, *flags)
-    with running_server(data, *flags, program=program) as running:
+    with running_server(data, *flags, program=program, exit_status=-9 if killed else 0) as running:
         target = Target(mode, running, clock)
         target.keep_secret(*map(password_of, PEOPLE))
         yield target
