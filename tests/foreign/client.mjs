@@ -33,6 +33,8 @@ const provider = {
   saveTokens: (tokens) => void (kept.tokens = tokens),
   saveCodeVerifier: (verifier) => void (kept.verifier = verifier),
   codeVerifier: () => kept.verifier,
+  saveDiscoveryState: (state) => void (kept.discovery = state),
+  discoveryState: () => kept.discovery,
   invalidateCredentials: (what) => {
     if (what === "tokens" || what === "all") delete kept.tokens;
     if (what === "client" || what === "all") delete kept.client;

@@ -9,21 +9,16 @@ end `{"answer": ..., "tokens": ..., "client_id": ...}` or `{"error": ...}`.
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.official.runner import TOOLS
+from tests.tools import npm_package, python_package
 
 HERE = Path(__file__).parent
 # Longer than any step takes on a busy machine.
 STOP_S = 30
-
-
-def _quietly(*command: object, cwd: Path | None = None) -> None:
-    subprocess.run([str(word) for word in command], cwd=cwd, check=True, stdout=subprocess.DEVNULL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,40 +30,12 @@ class Sdk:
     modules: tuple[str, ...] = ()
     """What a program in TypeScript's world imports; empty for Python."""
 
-    @property
-    def home(self) -> Path:
-        """The directory that it is installed into."""
-        return TOOLS / f"foreign-{self.package.replace('/', '-').strip('@')}-{self.version}"
-
-    def install(self) -> None:
-        """Install it with all that it needs, once, apart from all else."""
-        done = self.home / "installed"
-        if done.exists():
-            return
-        shutil.rmtree(self.home, ignore_errors=True)
-        self.home.mkdir(parents=True)
-        if self.modules:
-            (self.home / "package.json").write_text('{"private": true, "type": "module"}\n')
-            flags = ("--no-fund", "--no-audit", "--ignore-scripts", "--no-package-lock")
-            _quietly("npm", "install", *flags, f"{self.package}@{self.version}", cwd=self.home)
-        elif uv := shutil.which("uv"):
-            _quietly(uv, "venv", "--quiet", "--python", sys.executable, self.home / "venv")
-            _quietly(uv, "pip", "install", "--quiet", "--python", self._python, f"{self.package}=={self.version}")
-        else:
-            _quietly(sys.executable, "-m", "venv", self.home / "venv")
-            _quietly(self._python, "-m", "pip", "install", "--quiet", f"{self.package}=={self.version}")
-        done.touch()
-
-    @property
-    def _python(self) -> Path:
-        return self.home / "venv" / "bin" / "python"
-
     def command(self, url: str) -> list[str]:
-        """What starts a client of the server at `url`."""
+        """Install it, and give what starts a client of the server at `url`."""
         if not self.modules:
-            return [str(self._python), str(HERE / "client.py"), url]
+            return [str(python_package(self.package, self.version) / "python"), str(HERE / "client.py"), url]
         # Modules are looked for from the place of the file that imports them.
-        program = shutil.copy(HERE / "client.mjs", self.home / "client.mjs")
+        program = shutil.copy(HERE / "client.mjs", npm_package(self.package, self.version) / "foreign-client.mjs")
         return ["node", str(program), *self.modules, url]
 
 
@@ -97,7 +64,6 @@ class ForeignClient:
     @classmethod
     def start(cls, sdk: Sdk, url: str, person: Callable[[str], str]) -> "ForeignClient":
         """Install what it needs and start it."""
-        sdk.install()
         process = subprocess.Popen(sdk.command(url), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return cls(process, person)
 

@@ -23,9 +23,8 @@ from pathlib import Path
 from tests.http_client import Client
 from tests.official.proxy import running_proxy
 from tests.running import running_server
+from tests.tools import npm_package
 
-ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / ".tenantry-tools"
 EXPECTED_FAILURES = Path(__file__).with_name("expected_failures.yml")
 PACKAGE = "@modelcontextprotocol/conformance"
 NEWEST = "0.2.0-alpha.12"
@@ -94,26 +93,19 @@ def missing_tools() -> list[str]:
 
 
 def install(version: str) -> Path:
-    """Install one exact version of the runner where the project keeps its tools, once; give the package's directory."""
-    home = TOOLS / f"conformance-{version}"
-    package = home / "node_modules" / PACKAGE
-    done = home / "installed"
-    if not done.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "package.json").write_text('{"private": true}\n')
-        flags = ("--no-fund", "--no-audit", "--ignore-scripts", "--no-package-lock", "--save-exact")
-        subprocess.run(
-            ["npm", "install", *flags, f"{PACKAGE}@{version}"], cwd=home, check=True, stdout=subprocess.DEVNULL
-        )
-        done.touch()
-    (home / "shim.mjs").write_text(SHIM)
+    """Install one exact version of the runner; give the package's directory."""
+    package = npm_package(PACKAGE, version)
+    _shim(package).write_text(SHIM)
     return package
+
+
+def _shim(package: Path) -> Path:
+    return package.parents[2] / "shim.mjs"
 
 
 def command(package: Path) -> list[str]:
     """What starts the runner."""
-    home = package.parents[2]
-    return ["node", "--import", str(home / "shim.mjs"), str(package / "dist" / "index.js")]
+    return ["node", "--import", str(_shim(package)), str(package / "dist" / "index.js")]
 
 
 def required(package: Path, revision: str) -> list[str]:
