@@ -196,6 +196,16 @@ def test_a_copy_shows_a_cut_tail_a_rollback_and_another_log():
     assert "rolled back" in str(Log().verdict(note, log.note(3))[1])
 
 
+def test_a_copy_shows_that_a_checkpoint_was_taken_back_though_all_records_stand():
+    log = Log()
+    size = max(log.checkpoints)
+    note = log.checkpoints.pop(size)[1]
+    assert log.verdict()[1] is None
+    assert log.verdict(note)[1] == (
+        f"rolled back: the checkpoint over {size} records was kept elsewhere and is gone here"
+    )
+
+
 def test_a_copy_that_was_changed_is_not_trusted():
     log = Log()
     note = log.note(300)

@@ -126,6 +126,8 @@ class Verification:
         while self._copy is not None and self._copy.size == size:
             if self._copy.root != root:
                 raise Fault(f"replaced: the copy of a checkpoint over {size} records has another root")
+            if size not in page.checkpoints:
+                raise Fault(f"rolled back: the checkpoint over {size} records was kept elsewhere and is gone here")
             self._next_copy()
         return seen
 
