@@ -37,7 +37,7 @@ def replay(events: list[Event], *, states: int, seed: int) -> Tally:
     tally, medium, done = Tally(), Disk(), 0
     acknowledged: list[int] = []
     some = disk.some_of_it(rng)
-    with tempfile.TemporaryDirectory(dir=_quick_directory()) as directory:
+    with tempfile.TemporaryDirectory(dir=disk.quick_directory()) as directory:
         for cut in cuts:
             for event in events[done:cut]:
                 medium.take(event)
@@ -52,10 +52,6 @@ def replay(events: list[Event], *, states: int, seed: int) -> Tally:
             _clear(state)
     tally.acknowledged = len(acknowledgements)
     return tally
-
-
-def _quick_directory() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _lay_out(state: Path, files: dict[str, bytes]) -> None:
