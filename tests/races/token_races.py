@@ -13,7 +13,7 @@ from tests.http_client import Client, all_at_once, call_headers, call_message
 from tests.running import running_server
 
 REDEEMERS = 64
-REFRESHERS = 16
+REFRESHERS = 64
 
 
 def redeem_at_once(client: Client, redeemers: int = REDEEMERS) -> tuple[int, Counter[str]]:
