@@ -130,6 +130,8 @@ class Limits(_Section):
     """Of the requests of one tenant that are served or wait, by what they declare."""
     tool_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     audit_queue: Annotated[int, Field(ge=1)] = 4096
+    # In a minute, of one person for one tool and one reason; those behind are counted.
+    denials_recorded: Annotated[int, Field(ge=1)] = 100
     audit_deadline_s: Annotated[float, Field(gt=0)] = 10.0
 
 

@@ -5,8 +5,9 @@ from io import StringIO
 
 import pytest
 
-from tenantry.audit import checkpoint, record
+from tenantry.audit import checkpoint, denials, record
 from tenantry.audit.checkpoint import BadKey, SignerKey
+from tenantry.audit.denials import Denial
 from tenantry.audit.record import Kind
 from tenantry.server import audit_log
 from tenantry.server.audit_key import AuditLogInUse, key_file
@@ -299,3 +300,34 @@ def test_a_pruned_log_has_the_hashes_and_the_tombstone_and_stands(path):
     log = AuditLog(path)
     log.close()
     assert b"a-name-that-goes" not in b"".join(file.read_bytes() for file in path.parent.glob("audit-0.db*"))
+
+
+def counters(path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT about, count, first, last FROM denial ORDER BY about").fetchall()
+
+
+def test_denials_are_counted_durably_and_become_records_that_count_as_many(path):
+    log = AuditLog(path)
+    alike = denials.about(tenant="a", tool="x")
+    log.commit([entry(1)], denials=[Denial(alike, 5), Denial(alike, 6)])
+    log.commit([], denials=[Denial(alike, 3)])
+    assert counters(path) == [(alike, 3, 3, 6)]
+    assert log.size == 1
+    log.commit([entry(2)], denials=[Denial(alike, 9)], summarise=True)
+    assert counters(path) == [(alike, 1, 9, 9)], "what came with the summary is counted anew"
+    log.close()
+    log = AuditLog(path)
+    log.commit([], summarise=True)
+    log.commit([], summarise=True)
+    log.close()
+
+    assert counters(path) == []
+    found = [record.decode(body) for _, body in audit_log.read(path)]
+    assert [(one.get("count"), one.get("first"), one.get("last")) for one in found] == [
+        (None, None, None),
+        (None, None, None),
+        (3, 3, 6),
+        (1, 9, 9),
+    ]
+    assert audit_log.verify(path) == (4, None)

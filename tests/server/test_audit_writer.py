@@ -1,10 +1,11 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 import trio
 import trio.testing
 
 from tenantry.audit import record
+from tenantry.audit.denials import Denial
 from tenantry.server import audit_writer
 from tenantry.server.audit_writer import BATCH_MAX, AuditHealth, AuditUnavailable, AuditWriter, State
 
@@ -16,13 +17,26 @@ class Disk:
         self.batches: list[list[bytes]] = []
         self.signed: list[int] = []
         """How many records each checkpoint was over."""
+        self.denials: list[Denial] = []
+        self.summarised: list[int] = []
+        """How many denials were counted at each summary."""
         self.entered = trio.Event()
         self.gate = trio.Event()
         self.failure: Exception | None = None
         self.broken = False
         self.opened = 0
 
-    def commit(self, entries: Sequence[bytes], *, sign: bool = False) -> None:
+    def commit(
+        self,
+        entries: Sequence[bytes],
+        *,
+        sign: bool = False,
+        denials: Iterable[Denial] = (),
+        summarise: bool = False,
+    ) -> None:
+        self.denials += denials
+        if summarise:
+            self.summarised.append(len(self.denials))
         if entries:
             trio.from_thread.run_sync(self.entered.set)
             trio.from_thread.run(self.gate.wait)
@@ -273,3 +287,39 @@ async def test_a_closed_writer_refuses():
     writer.close()
     with pytest.raises(AuditUnavailable):
         await writer.append(b"one")
+
+
+async def test_denials_behind_the_first_are_counted_as_durably_and_summed_up_in_time(monkeypatch):
+    monkeypatch.setattr(audit_writer, "WINDOW_S", 0.01)
+    disk = Disk()
+    disk.gate.set()
+    writer = AuditWriter(disk, queue_max=10, denials_recorded=2)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            for number in range(5):
+                await writer.append_denial(b"%d" % number, Denial("alike", number))
+            await writer.append_denial(b"other", Denial("other", 5))
+            assert [denial.time_us for denial in disk.denials] == [2, 3, 4]
+            while 3 not in disk.summarised:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            writer.close()
+
+    assert [entry for batch in disk.batches for entry in batch] == [b"0", b"1", b"other"]
+    assert (disk.summarised[0], disk.summarised[-1]) == (0, 3), "what a kill left is summed up at the start"
+
+
+async def test_a_denial_that_could_not_be_counted_is_no_denial_answered(monkeypatch):
+    disk = Disk()
+    disk.gate.set()
+    writer = AuditWriter(disk, queue_max=10, denials_recorded=1)
+    raised: list[Exception] = []
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_into, writer, raised)
+            await writer.append_denial(b"one", Denial("alike", 1))
+            disk.failure = OSError("full")
+            with pytest.raises(AuditUnavailable):
+                await writer.append_denial(b"two", Denial("alike", 2))
+            writer.close()
+    assert raised == [disk.failure]

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from typing import cast
 
@@ -7,6 +8,7 @@ import trio.testing
 
 from tenantry import CallContext, ToolError, tool
 from tenantry.audit import record
+from tenantry.audit.denials import Denial
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Code
 from tenantry.mcp.revisions import LEGACY, MODERN
@@ -38,6 +40,7 @@ class Audit:
         self.gate.set()
         self.fails = False
         self.down = False
+        self.alike: list[dict[str, object]] = []
 
     async def append(self, entry: bytes) -> None:
         with trio.CancelScope(shield=True):
@@ -46,6 +49,10 @@ class Audit:
         if self.fails:
             raise AuditUnavailable("no disk")
         self.entries.append(record.decode(entry))
+
+    async def append_denial(self, entry: bytes, denial: Denial) -> None:
+        self.alike.append(json.loads(denial.about))
+        await self.append(entry)
 
     def check(self) -> None:
         if self.down:
@@ -206,6 +213,7 @@ async def test_a_hidden_tool_is_answered_as_an_unknown_one_and_recorded_as_what_
     assert hidden.error.code is unknown.error.code is Code.INVALID_PARAMS
     assert hidden.error.message.replace("far", "fur") == unknown.error.message
     assert [entry["reason"] for entry in audit.entries] == ["foreign", "unknown"]
+    assert [what.get("tool") for what in audit.alike] == ["far", None], "of invented names there is no end"
 
 
 async def test_without_a_record_there_is_no_answer():

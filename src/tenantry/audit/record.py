@@ -46,6 +46,8 @@ class Kind(Enum):
     SUBJECT_ENDED = "subject_ended"
     """Somebody is no longer in the directory, and what they granted has ended."""
     SESSION_REFUSED = "session_refused"
+    DENIALS_SUMMARISED = "denials_summarised"
+    """So many more denials of one kind than have a record of their own."""
     LOG_RECOVERED = "log_recovered"
     """A commit had failed; the log was opened again and goes on."""
     USER_ADDED = "user_added"
@@ -104,6 +106,9 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "peer": (str,),
     "operator": (str,),
     "upto": (int,),
+    "count": (int,),
+    "first": (int,),
+    "last": (int,),
 }
 
 FIELDS = (*_REQUIRED, *_OPTIONAL)

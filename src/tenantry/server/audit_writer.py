@@ -8,15 +8,17 @@ acknowledged, and only then written to again.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 import structlog
 import trio
 
 from tenantry.audit import record
+from tenantry.audit.denials import WINDOW_S, Denial, DenialWindows
 from tenantry.audit.record import Kind
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
@@ -26,6 +28,7 @@ RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
 CHECKPOINT_S = 10.0
 DEADLINE_S = 10.0
+DENIALS_RECORDED = 100
 
 _log = structlog.get_logger()
 
@@ -60,6 +63,9 @@ class Recorder(Protocol):
     async def append(self, entry: bytes) -> None:
         """Return when `entry` is durable; raise `AuditUnavailable` if it is not known to be."""
 
+    async def append_denial(self, entry: bytes, denial: Denial) -> None:
+        """Do as `append`, or where there were many alike count `denial` as durably instead."""
+
     def check(self) -> None:
         """Raise `AuditUnavailable` where an append would have little hope: ask before doing what needs a record."""
 
@@ -67,8 +73,18 @@ class Recorder(Protocol):
 class Log(Protocol):
     """What the writer writes to: blocking, used by one thread at a time."""
 
-    def commit(self, entries: Sequence[bytes], *, sign: bool = False) -> None:
-        """Write the entries in their order, and with `sign` a checkpoint; return once they are durable."""
+    def commit(
+        self,
+        entries: Sequence[bytes],
+        *,
+        sign: bool = False,
+        denials: Iterable[Denial] = (),
+        summarise: bool = False,
+    ) -> None:
+        """Write the entries in their order, and with `sign` a checkpoint; return once they are durable.
+
+        `denials` are counted, and with `summarise` records are made of what was counted.
+        """
 
     def reopen(self) -> None:
         """After a failed commit: open the file afresh; raise where it lacks what was acknowledged."""
@@ -77,7 +93,7 @@ class Log(Protocol):
 class _Ticket:
     __slots__ = ("done", "durable", "entry")
 
-    def __init__(self, entry: bytes) -> None:
+    def __init__(self, entry: bytes | Denial) -> None:
         self.entry = entry
         self.done = trio.Event()
         self.durable = False
@@ -87,8 +103,9 @@ class AuditWriter:
     """Turns concurrent appends into batches for a log.
 
     `queue_max` bounds the entries that wait; a full queue makes `append` wait, which slows callers instead of losing
-    records. Nobody waits longer than `deadline_s`. `clock` gives seconds since the epoch; `committed` is told the
-    number of records and the seconds of each commit.
+    records. Nobody waits longer than `deadline_s`. In a minute the first `denials_recorded` denials of a kind are
+    records of their own. `clock` gives seconds since the epoch; `committed` is told the number of records and the
+    seconds of each commit.
     """
 
     def __init__(
@@ -98,6 +115,7 @@ class AuditWriter:
         queue_max: int,
         deadline_s: float = DEADLINE_S,
         checkpoint_s: float = CHECKPOINT_S,
+        denials_recorded: int = DENIALS_RECORDED,
         clock: Callable[[], float] = time.time,
         committed: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
@@ -107,6 +125,8 @@ class AuditWriter:
         self._deadline_s = deadline_s
         self._checkpoint_s = checkpoint_s
         self._sign_at = -math.inf
+        self._summarise_at = -math.inf
+        self._windows = DenialWindows(most=denials_recorded)
         self._clock = clock
         self._closed = trio.Event()
         self.health = AuditHealth(State.OK, clock())
@@ -130,7 +150,14 @@ class AuditWriter:
         and its caller must know. Raises `AuditUnavailable` once the log is closed, while it is failing, and at the
         deadline; after that last one the entry may still become a record.
         """
-        ticket = _Ticket(entry)
+        await self._put(_Ticket(entry))
+
+    async def append_denial(self, entry: bytes, denial: Denial) -> None:
+        """Do as `append` for the first denials of a kind in a minute; count the others, as durably."""
+        alone = self._windows.admits(denial.about, denial.time_us / 1_000_000)
+        await self._put(_Ticket(entry if alone else denial))
+
+    async def _put(self, ticket: _Ticket) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + self._deadline_s) as waiting:
             await self._hand_over(ticket)
             await ticket.done.wait()
@@ -155,9 +182,10 @@ class AuditWriter:
             task_status.started()
             try:
                 while (batch := await self._next()) is not None:
-                    await self._write(batch, sign=trio.current_time() >= self._sign_at)
+                    now = trio.current_time()
+                    await self._write(batch, sign=now >= self._sign_at, summarise=now >= self._summarise_at)
                 if self.failure is None:
-                    await self._write([], sign=True)
+                    await self._write([], sign=True, summarise=True)
             finally:
                 self._refuse_waiting()
                 self._receive.close()
@@ -176,7 +204,7 @@ class AuditWriter:
         """Give what has gathered; nothing when it is time for a checkpoint, None when no more will come."""
         if self.failure is not None:  # only a close ends the tries to recover
             return None
-        with trio.move_on_at(self._sign_at):
+        with trio.move_on_at(min(self._sign_at, self._summarise_at)):
             try:
                 return self._gather(await self._receive.receive())
             except trio.EndOfChannel:
@@ -192,29 +220,36 @@ class AuditWriter:
                 break
         return batch
 
-    async def _write(self, batch: list[_Ticket], *, sign: bool) -> None:
-        entries = [ticket.entry for ticket in batch]
+    async def _write(self, batch: list[_Ticket], *, sign: bool, summarise: bool) -> None:
+        entries = [ticket.entry for ticket in batch if isinstance(ticket.entry, bytes)]
+        denials = [ticket.entry for ticket in batch if isinstance(ticket.entry, Denial)]
+        commit = partial(self._audit_log.commit, entries, sign=sign, denials=denials, summarise=summarise)
         began = trio.current_time()
         try:
-            await trio.to_thread.run_sync(lambda: self._audit_log.commit(entries, sign=sign))
+            await trio.to_thread.run_sync(commit)
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
             self._fail(error)
         else:
             for ticket in batch:
                 ticket.durable = True
             self._committed(len(batch), trio.current_time() - began)
-            self._succeed(signed=sign)
+            self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)
         finally:
             for ticket in batch:
                 ticket.done.set()
         if self.failure is not None:
             await self._recover(self.failure)
 
-    def _succeed(self, *, signed: bool) -> None:
+    def _succeed(self, *, recorded: bool, counted: bool, signed: bool, summarised: bool) -> None:
+        now = trio.current_time()
         if signed:
             self._sign_at = math.inf
-        elif self._sign_at == math.inf:
-            self._sign_at = trio.current_time() + self._checkpoint_s
+        elif recorded:
+            self._sign_at = min(self._sign_at, now + self._checkpoint_s)
+        if summarised:
+            self._summarise_at = math.inf
+        if counted:
+            self._summarise_at = min(self._summarise_at, now + WINDOW_S)
         if self.health.state is State.SLOW:
             self._become(State.OK)
 

@@ -9,7 +9,8 @@ import structlog
 import trio
 
 from tenantry import policy
-from tenantry.audit import record
+from tenantry.audit import denials, record
+from tenantry.audit.denials import Denial
 from tenantry.audit.record import ArgumentsDigest, Kind, Outcome
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Code, Id, Object, RemoteProtocolError
@@ -105,16 +106,19 @@ class Calls:
         finally:
             duration_us = (perf_counter_ns() - started) // 1000
             allowed, denied = _RECORDED[call.feature.kind]
-            await self._audit.append(
-                record.encode(
-                    denied if isinstance(decision, Denied) else allowed,
-                    time_us=int(clock_started * 1_000_000),
-                    duration_us=duration_us,
-                    outcome=ended.outcome,
-                    **_decided(decision),
-                    **self.origin(principal, call),
-                )
+            time_us = int(clock_started * 1_000_000)
+            entry = record.encode(
+                denied if isinstance(decision, Denied) else allowed,
+                time_us=time_us,
+                duration_us=duration_us,
+                outcome=ended.outcome,
+                **_decided(decision),
+                **self.origin(principal, call),
             )
+            if isinstance(decision, Denied):
+                await self._audit.append_denial(entry, Denial(_about(principal, call, decision), time_us))
+            else:
+                await self._audit.append(entry)
             self._count(principal.tenant, call.feature, decision, ended.outcome, perf_counter_ns() - started)
         return ended
 
@@ -255,6 +259,20 @@ def unknown(call: Call) -> RemoteProtocolError:
         code = call.revision.resource_not_found
         return RemoteProtocolError(code, "Resource not found", id=call.id, data={"uri": named})
     return RemoteProtocolError(Code.INVALID_PARAMS, f"Unknown {call.feature.kind}: {named}", id=call.id)
+
+
+def _about(principal: Principal, call: Call, denied: Denied) -> str:
+    # A name that nobody knows is the client's own: denials of such names are all alike, however many there are.
+    name = None if denied.reason is Reason.UNKNOWN else call.feature.name
+    return denials.about(
+        tenant=principal.tenant,
+        subject=principal.subject,
+        client=principal.client_id,
+        decision="denied",
+        outcome=Outcome.DENIED.value,
+        reason=denied.reason.value,
+        **{call.feature.kind: name},
+    )
 
 
 def _decided(decision: policy.Allowed | Denied) -> Object:

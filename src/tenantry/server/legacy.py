@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from tenantry import jsonrpc, policy, web
-from tenantry.audit import record
+from tenantry.audit import denials, record
+from tenantry.audit.denials import Denial
 from tenantry.audit.record import Kind
 from tenantry.config import Config
 from tenantry.identity import Principal
@@ -230,15 +231,10 @@ class LegacyEra:
             ) from None
 
     async def _record_refusal(self, principal: Principal) -> None:
-        await self._audit.append(
-            record.encode(
-                Kind.SESSION_REFUSED,
-                time_us=int(self._clock() * 1_000_000),
-                tenant=principal.tenant,
-                subject=principal.subject,
-                client=principal.client_id,
-            )
-        )
+        time_us = int(self._clock() * 1_000_000)
+        who = {"tenant": principal.tenant, "subject": principal.subject, "client": principal.client_id}
+        entry = record.encode(Kind.SESSION_REFUSED, time_us=time_us, **who)
+        await self._audit.append_denial(entry, Denial(denials.about(**who, reason=Kind.SESSION_REFUSED.value), time_us))
 
     async def delete(self, exchange: Exchange, principal: Principal) -> Answer:
         """End the session."""

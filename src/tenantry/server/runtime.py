@@ -301,7 +301,13 @@ async def run(
     log = _open_log(settings, number)
     limits = config.limits
     figures = Figures()
-    audit = AuditWriter(log, queue_max=limits.audit_queue, deadline_s=limits.audit_deadline_s, committed=figures.commit)
+    audit = AuditWriter(
+        log,
+        queue_max=limits.audit_queue,
+        deadline_s=limits.audit_deadline_s,
+        denials_recorded=limits.denials_recorded,
+        committed=figures.commit,
+    )
     sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host), scheme=_scheme(settings))
     parts = build(
         config, offer=offer, data=settings.data, store=store, audit=audit, sites=sites, bus=bus, figures=figures

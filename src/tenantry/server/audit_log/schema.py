@@ -2,7 +2,8 @@
 
 Sequence numbers start at 1 and have no holes. A record's `leaf` is its hash in the tree; its `body` may become NULL
 once a tombstone says so, and nothing else of what was written ever changes. `head` has the size and the root of the
-tree after each commit, `tile` the hash over every 256 records, `checkpoint` what was signed.
+tree after each commit, `tile` the hash over every 256 records, `checkpoint` what was signed. `denial` counts what is
+not a record yet; its rows come and go.
 """
 
 import sqlite3
@@ -56,6 +57,10 @@ MIGRATIONS = (
     {_append_only("checkpoint")}
     {_append_only("pruning")}
     """,  # noqa: S608  # the tables' names stand in this file
+    """
+    CREATE TABLE denial (about TEXT PRIMARY KEY, count INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL)
+    STRICT;
+    """,
 )
 
 

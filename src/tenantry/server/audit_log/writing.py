@@ -2,12 +2,14 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from tenantry.audit.checkpoint import BadCheckpoint, Checkpoint
+from tenantry.audit.denials import Counted, Denial, counted
 from tenantry.audit.merkle import TILE, CompactRange, leaf_hash, rebuilt
 from tenantry.audit.verification import CHECKPOINT_RECORDS
 from tenantry.server.audit_key import HeldKey, flush_directory
@@ -50,13 +52,31 @@ class AuditLog:
         """How many records are durable."""
         return self._tree.size
 
-    def commit(self, entries: Sequence[bytes], *, sign: bool = False) -> None:
+    def commit(
+        self,
+        entries: Sequence[bytes],
+        *,
+        sign: bool = False,
+        denials: Iterable[Denial] = (),
+        summarise: bool = False,
+    ) -> None:
         """Append the entries in their order; when this returns they are on the disk (WAL, synchronous FULL).
 
-        With `sign`, and after `CHECKPOINT_RECORDS` records anyhow, a checkpoint is among them. Raises sqlite3.Error
-        where it failed; the log then takes nothing until `reopen`.
+        With `sign`, and after `CHECKPOINT_RECORDS` records anyhow, a checkpoint is among them. `denials` are counted;
+        with `summarise`, records take the place of all counters so far. Raises sqlite3.Error where it failed; the log
+        then takes nothing until `reopen`.
         """
-        self._write(entries, sign=sign)
+        new = counted(denials)
+        pending = self._counters() if summarise else []
+        if pending or new:
+            summaries = [counter.summary() for counter in pending]
+            self._write([*entries, *summaries], sign=sign, then=partial(_count, new, done=pending))
+        else:
+            self._write(entries, sign=sign)
+
+    def _counters(self) -> list[Counted]:
+        rows = self._connection.execute("SELECT about, count, first, last FROM denial ORDER BY first, about")
+        return [Counted(*row) for row in rows.fetchall()]
 
     def last_before(self, time_us: int) -> int | None:
         """Give the last record of those at the beginning that are older than that; None where none has content."""
@@ -113,7 +133,7 @@ class AuditLog:
         tree, rows, tiles = _grown(self._tree, entries)
         root = tree.root()
         note = self._checkpoint(tree.size, root) if self._is_due(tree.size, asked=sign) else None
-        if not rows and note is None:
+        if not rows and note is None and then is None:
             return
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -197,6 +217,15 @@ class AuditLog:
             raise AuditLogDamaged(f"{self._path}: the last checkpoint is not of this log's key: {error}") from None
         self._tree, self._root, self._heads = tree, root, number
         self._signed, self._checkpoints = (None, 0) if last is None else last[:2]
+
+
+def _count(new: list[Counted], connection: sqlite3.Connection, *, done: list[Counted]) -> None:
+    connection.executemany("DELETE FROM denial WHERE about = ?", [(counter.about,) for counter in done])
+    connection.executemany(
+        "INSERT INTO denial VALUES (?, ?, ?, ?) ON CONFLICT (about) DO UPDATE SET count = count + excluded.count,"
+        " first = min(first, excluded.first), last = max(last, excluded.last)",
+        [(counter.about, counter.count, counter.first, counter.last) for counter in new],
+    )
 
 
 def _grown(
