@@ -307,8 +307,8 @@ async def in_process(
         store=store,
         audit=audit,
         sites=sites,
-        bus=bus,
-        figures=Figures() or Bus(secrets.token_hex(8)),
+        bus=bus or Bus(secrets.token_hex(8)),
+        figures=Figures(),
         clock=clock,
     )
     app = application(parts.app.handle, closing=trio.Event() if closing is None else closing)
