@@ -1,6 +1,6 @@
 import pytest
 
-from tenantry.config import Config, ConfigError, Mode, load
+from tenantry.config import Config, ConfigError, Mode, build, load
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHQ$aGFzaA"
 GOOD = f"""
@@ -130,3 +130,11 @@ def test_proxies_of_the_file_and_of_the_command_line_are_trusted_both():
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_mode_serves_at_least_one_kind_of_client(mode):
     assert mode.modern or mode.sessions
+
+
+def test_the_scopes_fit_into_one_form():
+    scopes = {f"scope{number}": "" for number in range(41)}
+    with pytest.raises(ConfigError, match="at most 40"):
+        build({"scopes": scopes}, source="test")
+    del scopes["scope0"]
+    assert len(build({"scopes": scopes}, source="test").scopes) == 40

@@ -198,7 +198,8 @@ class Config(_Section):
     trusted_proxies: tuple[str, ...] = ()
     """Networks of the proxies whose word on where a request comes from is taken."""
     tool_modules: tuple[str, ...] = ()
-    scopes: dict[ScopeName, str] = {}
+    # The consent page has a tick for each; together they must fit into one form.
+    scopes: Annotated[dict[ScopeName, str], Field(max_length=40)] = {}
     tools: dict[ToolName, FeatureSection] = {}
     resources: dict[ToolName, FeatureSection] = {}
     prompts: dict[ToolName, FeatureSection] = {}

@@ -1,13 +1,17 @@
 """The pages for people: nobody gets past them, nobody else's page can send them, and guessing is slow."""
 
 import re
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tenantry import web
+from tenantry.server import passwords
 from tests.oauth.flow import (
     PASSWORD,
     PEER,
@@ -111,8 +115,11 @@ async def test_who_may_have_none_of_the_scopes_is_sent_back(world: World):
     browser = Browser(world)
     answer = await browser.consent_page(authorization_url(client_id, scope="admin"))
     assert query_of(answer)["error"] == "invalid_scope"
+    assert query_of(answer)["error_description"] == "this person can't grant admin"
     answer = await Browser(world).consent_page(authorization_url(client_id), user="nobody")
-    assert query_of(answer)["error"] == "invalid_scope"
+    assert query_of(answer)["error_description"] == "this person can't grant anything here"
+    strange = await browser.get(authorization_url(client_id, scope='a"b c\\d \u2028 ' + "x" * 65))
+    assert query_of(strange)["error_description"] == "this person can't grant anything here"
 
 
 # --- pages ---
@@ -357,6 +364,34 @@ async def test_one_address_that_tries_many_names_is_slowed_down(tmp_path: Path):
     ]
     assert statuses == [403] * 10 + [429]
     world.store.close()
+
+
+async def test_where_too_many_passwords_wait_the_next_is_told_when_to_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(passwords, "AT_ONCE", 1)
+    monkeypatch.setattr(passwords, "WAITING_MAX", 1)
+    world.restart()
+    url = authorization_url(await world.register())
+    verified, under_way = threading.Event(), threading.Semaphore(0)
+
+    def slowly(*_: object) -> bool:
+        under_way.release()
+        return verified.wait(10)
+
+    monkeypatch.setattr(passwords, "_matches", slowly)
+    async with trio.open_nursery() as nursery:
+        for user in ("alice", "bob"):
+            browser = Browser(world)
+            await browser.get(url)
+            nursery.start_soon(partial(browser.log_in, url, user=user))
+        await trio.to_thread.run_sync(under_way.acquire)
+        await trio.testing.wait_all_tasks_blocked()
+        refused = await Browser(world).log_in(url, user="nobody")
+        verified.set()
+    assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+    assert "Too many people are logging in. Wait a moment" in text_of(refused)
+    assert world.audit.kinds().count("login") == 2
 
 
 async def test_good_logins_are_not_counted(world: World):

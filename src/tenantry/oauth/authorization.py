@@ -4,6 +4,7 @@ Two stages: as long as the client and its redirect URI are not known to be good,
 there on it may travel back through the redirect URI.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
@@ -16,6 +17,7 @@ from tenantry.oauth.errors import OAuthError
 # Echoed back in a URL, so it must fit in one.
 MAX_STATE = 4096
 MAX_SCOPE = 4096
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,9 @@ def narrow(asked: tuple[str, ...] | None, grantable: Collection[str]) -> tuple[s
     """
     granted = tuple(sorted(grantable)) if asked is None else tuple(name for name in asked if name in grantable)
     if not granted:
-        raise _redirectable("invalid_scope", "none of these scopes can be granted to this person")
+        # Only what is well-formed is repeated, and no more of it than a person reads (RFC 6749 sections 3.3, 4.1.2.1).
+        named = " ".join([name for name in asked or () if _SCOPE.fullmatch(name)][:5])
+        raise _redirectable("invalid_scope", f"this person can't grant {named or 'anything here'}")
     return granted
 
 
