@@ -78,7 +78,7 @@ Mutation = Callable[[Path, Stock, random.Random], None]
 def some_bytes(path: Path, _: Stock, rng: random.Random) -> None:
     """Change up to four bytes anywhere in the file."""
     content = bytearray(path.read_bytes())
-    for _ in range(rng.randint(1, 4)):
+    for _byte in range(rng.randint(1, 4)):
         content[rng.randrange(len(content))] = rng.randrange(256)
     path.write_bytes(content)
 
