@@ -68,3 +68,19 @@ def test_any_text_can_stand_in_a_record(text):
     body = record.encode(Kind.LOGIN_FAILED, time_us=1, subject=text)
 
     assert record.canonical(json.loads(body)) == body
+
+
+def test_an_excerpt_of_arguments_is_bounded_and_flat():
+    arguments = {"path": "x" * 1000, "count": 3, "share": 0.5, "deep": {"b": 1, "a": [2]}, "yes": True, "none": None}
+    found = record.excerpt({**arguments, "huge": 10**400, "secret": "s"}, [*arguments, "huge", "absent"])
+    assert found is not None
+    assert {name: value for name, value in found.items() if name not in ("path", "huge")} == {
+        "count": 3,
+        "share": "0.5",
+        "deep": '{"a":[2],"b":1}',
+        "yes": "true",
+    }
+    assert [len(str(found[name])) for name in ("path", "huge")] == [256, 256]
+    assert record.excerpt(arguments, ()) is None
+    assert record.excerpt(arguments, ("none",)) is None
+    assert record.decode(record.encode(Kind.TOOL_CALL, time_us=1, recorded=found))["recorded"] == found

@@ -4,7 +4,7 @@ from typing import Annotated, Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from tenantry import CallContext, tool
 from tenantry.identity import Principal
@@ -131,3 +131,14 @@ def test_pages_together_are_the_whole_list_once(names, size):
 def test_a_cursor_that_we_did_not_make_is_refused(cursor):
     with pytest.raises(ValueError, match="cursor"):
         page(["a"], cursor)
+
+
+def test_a_tool_may_name_parameters_to_be_recorded_and_no_secret_and_no_other_name():
+    def read(path: str, key: SecretStr, pin: Annotated[str, Field(json_schema_extra={"writeOnly": True})]) -> str:
+        return path
+
+    assert tool(record=("path",))(read).recorded == ("path",)
+    assert tool(read).recorded == ()
+    for name in ("key", "pin", "other"):
+        with pytest.raises(ValueError, match="record"):
+            tool(record=(name,))(read)

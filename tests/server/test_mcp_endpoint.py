@@ -486,6 +486,22 @@ async def test_arguments_are_in_no_file_that_the_server_writes(tmp_path):
         assert token.encode() not in written
 
 
+async def test_what_a_tool_names_is_recorded_in_clear_and_nothing_else_and_of_a_denied_call_nothing(tmp_path):
+    @tool(name="echo", record=("path",))
+    def read(path: str, message: str) -> str:
+        return path + message
+
+    arguments = {"path": "/a", "message": "a-canary"}
+    async with in_process(tmp_path, tools=[read]) as server:
+        await server.modern("tools/call", server.token(), name="echo", arguments=arguments)
+        await server.modern("tools/call", server.token("alice", "admin"), name="echo", arguments=arguments)
+        allowed, denied = server.records()
+
+        assert allowed["recorded"] == {"path": "/a"}
+        assert "recorded" not in denied
+        assert "a-canary" not in str(allowed)
+
+
 async def test_every_answer_is_json_with_the_same_id_type(tmp_path):
     async with in_process(tmp_path) as server:
         for id_ in (0, "0", -1, "", 2**53 - 1):

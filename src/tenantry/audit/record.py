@@ -7,10 +7,13 @@ and tokens are never in it: arguments are there as a digest and a size.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+# Beyond that, other readers of JSON lose digits.
+_EXACT = 2**53
 # Names and ids come from clients: a record must not grow with what they send.
 MAX_TEXT = 256
 
@@ -94,6 +97,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "task": (str,),
     "arguments_sha256": (str,),
     "arguments_bytes": (int,),
+    "recorded": (dict,),
     "decision": (str,),
     "reason": (str,),
     "outcome": (str,),
@@ -132,6 +136,21 @@ class ArgumentsDigest:
 def canonical(value: object) -> bytes:
     """Write a JSON value in its one canonical form."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def excerpt(arguments: dict[str, Any], names: Iterable[str]) -> dict[str, str | int] | None:
+    """Give the values of those arguments for a record's `recorded`; None where none of them is there.
+
+    Text is cut as all text is; numbers with a fraction and everything else stand as their JSON, cut too.
+    """
+    found: dict[str, str | int] = {}
+    for name in names:
+        value = arguments.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _EXACT:
+            found[name] = value
+        elif value is not None:
+            found[name] = _cut(value if isinstance(value, str) else canonical(value).decode())
+    return found or None
 
 
 def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401

@@ -53,6 +53,8 @@ class Tool:
     output_schema: Object | None
     annotations: Object
     task_support: TaskSupport
+    recorded: tuple[str, ...]
+    """Parameters whose values stand in the audit log in clear; of all others there is a digest."""
     headers: dict[str, tuple[str, ...]]
     """Which parameters, by their path, are mirrored in which `Mcp-Param-` header."""
     function: Function
@@ -101,6 +103,7 @@ def tool(
     input_schema: Object | None = ...,
     output_schema: Object | None = ...,
     task: str = ...,
+    record: tuple[str, ...] = ...,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 def tool(
     function: Callable[..., Any] | None = None,
@@ -114,14 +117,16 @@ def tool(
     input_schema: Object | None = None,
     output_schema: Object | None = None,
     task: str = "forbidden",
+    record: tuple[str, ...] = (),
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a `Tool` of a typed function; the docstring is the description that the model reads.
 
     The function may be sync (it then runs in a thread) or async, may take one parameter annotated `CallContext`,
     and gives back text, content blocks or any JSON value. With an `input_schema` of its own it takes one parameter
     `arguments`. The hints are those of MCP's tool annotations; unset ones stay unsaid. `task` says whether a call
-    may, or must, go on as a task where the client has tasks. Raises ValueError for a name or a schema that the
-    protocol does not allow, TypeError for a parameter without a type.
+    may, or must, go on as a task where the client has tasks. `record` names the parameters whose values the audit log
+    shall hold in clear, cut to a bounded length; a parameter that is a secret can't be one of them. Raises ValueError
+    for a name or a schema that the protocol does not allow, TypeError for a parameter without a type.
     """
 
     def make(function: Callable[..., Any]) -> Tool:
@@ -145,6 +150,7 @@ def tool(
             output_schema=output,
             annotations={hint: value for hint, value in hints.items() if value is not None},
             task_support=TaskSupport(task),
+            recorded=_recordable(record, schema),
             headers=mirrored(schema),
             function=signature,
             _takes_all=input_schema is not None,
@@ -153,6 +159,17 @@ def tool(
         )
 
     return make if function is None else make(function)
+
+
+def _recordable(names: tuple[str, ...], schema: Object) -> tuple[str, ...]:
+    properties = schema.get("properties", {})
+    for name in names:
+        if name not in properties:
+            raise ValueError(f"record: there is no parameter {name}")
+        # What pydantic makes of SecretStr, and what JSON Schema has for the purpose.
+        if properties[name].get("writeOnly") or properties[name].get("format") == "password":
+            raise ValueError(f"record: {name} is a secret")
+    return tuple(names)
 
 
 def _output_schema(returns: Any) -> Object | None:  # noqa: ANN401

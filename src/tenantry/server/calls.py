@@ -36,7 +36,7 @@ _RECORDED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What is called and how it came; everything of it but the arguments' values is recorded."""
+    """What is called and how it came; of the arguments' values those are recorded that the tool names."""
 
     id: Id
     feature: Feature
@@ -44,6 +44,8 @@ class Call:
     """What the client called it by: a name, or a resource's URI."""
     arguments: Object
     revision: Revision
+    recorded: tuple[str, ...] = ()
+    """The arguments whose values are recorded."""
     session: str | None = None
     """A name for the MCP session that is no secret."""
     task: str | None = None
@@ -140,6 +142,7 @@ class Calls:
             call.feature.kind: call.named,
             "arguments_sha256": digest.sha256,
             "arguments_bytes": digest.size,
+            "recorded": record.excerpt(call.arguments, call.recorded),
             "jsonrpc_id": call.id,
             "session": call.session,
             "task": call.task,

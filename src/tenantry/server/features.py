@@ -1,7 +1,7 @@
 """What both eras ask for: lists, calls, prompts, resources, completion. One mechanism; the era is in its arguments."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isawaitable
 from typing import Any
 
@@ -134,6 +134,8 @@ class Features:
         """`tools/call`."""
         call = self._call(incoming, Feature("tool", incoming.text("name")), incoming.object("arguments"))
         tool = self.tool(incoming, call)
+        if tool is not None:
+            call = replace(call, recorded=tool.recorded)
         run = _refused if tool is None else running_tool(tool, call, incoming.principal)
         if tool is not None and tool.task_support is TaskSupport.REQUIRED and incoming.revision.era is Era.MODERN:
             run = _needs_tasks

@@ -162,8 +162,9 @@ class ModernEra:
         line = self._line(incoming.principal, incoming.message, channel.capabilities, None)
 
         async def create() -> Object:
-            run = running_tool(tool, call, incoming.principal)
-            body = await self._tasks.create(incoming.principal, call, run, line, answers=answers)
+            named = dataclasses.replace(call, recorded=tool.recorded)
+            run = running_tool(tool, named, incoming.principal)
+            body = await self._tasks.create(incoming.principal, named, run, line, answers=answers)
             return {**body, "resultType": "task"}
 
         if tool.task_support is TaskSupport.AFTER_ASKING and isinstance(channel, ModernChannel):

@@ -5,7 +5,7 @@ other; that it was created is a record of its own, before the client learns of i
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -125,14 +125,7 @@ class Tasks:
         )
         task = _Task(stored=stored, scope=trio.CancelScope())
         await self._store.tasks.save(stored)
-        named = Call(
-            id=call.id,
-            feature=call.feature,
-            named=call.named,
-            arguments=call.arguments,
-            revision=call.revision,
-            task=stored.id[:16],
-        )
+        named = replace(call, session=None, task=stored.id[:16])
         await self._audit.append(
             record.encode(Kind.TASK_CREATED, time_us=int(now * 1_000_000), **self._calls.origin(principal, named))
         )

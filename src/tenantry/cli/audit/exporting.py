@@ -88,4 +88,6 @@ def _write_csv(records: Iterable[dict[str, Any]], file: TextIO) -> None:
 
 
 def _cell(value: object) -> object:
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=True)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
