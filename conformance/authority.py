@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ FORM = "application/x-www-form-urlencoded"
 REDIRECT_URI = "http://127.0.0.1/callback"
 WELL_KNOWN = "/.well-known/oauth-authorization-server"
 PROTECTED = "/.well-known/oauth-protected-resource"
+PATIENCE_S = 90
+"""How long the suite waits at most where a server limits registrations."""
 
 Fields = Mapping[str, str | list[str] | None]
 """Parameters over the usual ones: None leaves one out, a list sends it more than once."""
@@ -235,8 +238,13 @@ class Authority:
         return self.register_raw(json.dumps(document).encode(), headers)
 
     def register_raw(self, body: bytes, headers: Headers | None = None) -> Answer:
-        """POST bytes to the registration endpoint."""
-        return self.at(self.endpoint("registration")).http("POST", body, {"content-type": JSON, **(headers or {})})
+        """POST bytes to the registration endpoint, once more where it asks for patience."""
+        endpoint = self.at(self.endpoint("registration"))
+        answer = endpoint.http("POST", body, {"content-type": JSON, **(headers or {})})
+        if answer.status == 429 and (answer.header("retry-after") or "").isdigit():
+            time.sleep(min(int(answer.header("retry-after") or 0), PATIENCE_S))
+            answer = endpoint.http("POST", body, {"content-type": JSON, **(headers or {})})
+        return answer
 
     def registered(self, **members: Any) -> Client:
         """Register a client; a method of authentication that the server replaces is not applicable."""

@@ -97,7 +97,7 @@ def test_the_keys_are_public_and_say_what_they_are_for_where_that_can_differ(aut
     assert "enc" not in uses or None not in uses
 
 
-@clause("rfc8414:2:registration-endpoint", "mcp-authorization:registration:dynamic")
+@clause("rfc8414:2:registration-endpoint", "rfc7591:3:initial-access-token", "mcp-authorization:registration:dynamic")
 def test_the_registration_endpoint_registers(authority: Authority) -> None:
     answer = authority.register()
     assert answer.status in {201, 401}, answer
@@ -217,7 +217,20 @@ def test_the_resources_of_the_authorization_server_hold_this_one_where_they_are_
     assert authority.resource in authority.metadata.get("protected_resources", [authority.resource])
 
 
-@clause("rfc9700:2.6:metadata", "oauth-2.1:1.5:https", "mcp-authorization:communication:https")
+@clause(
+    "rfc6749:2.3.1:tls",
+    "rfc6749:3.1:tls",
+    "rfc6749:3.2:tls",
+    "rfc6749:10.8:not-in-the-clear",
+    "rfc6749:10.11:tls-for-people",
+    "rfc6750:5.2:confidential-transport",
+    "rfc7591:3:tls",
+    "rfc9700:2.6:metadata",
+    "oauth-2.1:1.4.2:transport",
+    "oauth-2.1:1.5:https",
+    "oauth-2.1:1.5:transport-security",
+    "mcp-authorization:communication:https",
+)
 def test_every_endpoint_is_https(authority: Authority) -> None:
     named = {name: authority.metadata[name] for name in ENDPOINTS if name in authority.metadata}
     assert len(named) > 1
@@ -340,7 +353,12 @@ def test_the_challenge_says_where_the_document_is(authority: Authority) -> None:
     assert authority.get(url).json["resource"] == authority.url
 
 
-@clause("mcp-authorization:discovery:authorization-server-metadata", "mcp-authorization:discovery:as-metadata-or-oidc")
+@clause(
+    "rfc9700:2.6:metadata-published",
+    "mcp-authorization:discovery:authorization-server-metadata",
+    "mcp-authorization:discovery:metadata-recommended",
+    "mcp-authorization:discovery:as-metadata-or-oidc",
+)
 def test_the_authorization_server_has_metadata(authority: Authority) -> None:
     assert authority.metadata["token_endpoint"]
 

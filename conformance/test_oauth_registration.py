@@ -365,3 +365,14 @@ def test_what_was_refused_cannot_be_used(authority: Authority) -> None:
     client = authority.registered(redirect_uris=["http://127.0.0.1/only"])
     assert authority.authorize(client=client).status in {200, 302, 303}
     assert is_page(authority.authorize({"redirect_uri": "http://127.0.0.1/another"}, client=client))
+
+
+@clause("rfc7591:3.2.2:bad-initial-token", "rfc7591:3:initial-access-token")
+def test_a_bad_initial_access_token_is_refused_as_such_or_not_looked_at(authority: Authority) -> None:
+    open_to_all = authority.register().status == 201
+    answer = authority.register({"authorization": "Bearer nonsense"})
+    if answer.status == 201:
+        assert open_to_all
+        return
+    assert answer.status == 401, answer
+    assert (answer.header("www-authenticate") or "").startswith("Bearer")

@@ -124,6 +124,7 @@ def test_without_a_token_the_client_is_told_where_to_go_and_no_error(authority: 
     "mcp-authorization:overview:401",
     "rfc6750:3:www-authenticate",
     "mcp-authorization:tokens:no-data-to-strangers",
+    "mcp-security:handles:every-request",
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT", "HEAD"])
 def test_every_method_needs_a_token(authority: Authority, method: str) -> None:
@@ -292,7 +293,7 @@ def test_a_token_covers_what_was_asked_for_and_no_more(site: Site) -> None:
 # Sessions
 
 
-@clause("mcp-authorization:tokens:every-request", "mcp-security:handles:every-request", revisions=["2025-11-25"])
+@clause("mcp-authorization:tokens:every-request", revisions=["2025-11-25"])
 def test_a_session_does_not_stand_in_for_a_token(peer: Peer) -> None:
     if not peer.sessionful:
         raise NotApplicable("the server keeps no sessions")

@@ -4,13 +4,13 @@ import base64
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
 from conformance.authority import FORM, Authority, Fields, Grant, basic, encoded, new_verifier, refused
 from conformance.clauses import clause
 from conformance.client import JSON, Answer, NotApplicable
+from conformance.peer import Site
 
 PLAIN = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
 STRANGE = 'a"b\\c\u00e9\u2028<script>\r\nx: y'
@@ -511,18 +511,19 @@ def test_a_refresh_without_a_scope_has_that_of_the_grant(authority: Authority) -
     assert authority.refresh(grant).json["scope"] == grant.answer.json["scope"]
 
 
-def narrowed(authority: Authority) -> tuple[Grant, Any]:
+def narrowed(site: Site) -> tuple[Authority, Grant, str]:
     """A grant of several scopes, and the first of them."""
+    authority = site.authority if site.accounts is None else site.authority_for("alice")
     grant = authority.grant()
     granted = grant.answer.json["scope"].split()
     if len(granted) < 2:
         raise NotApplicable("the account can be granted one scope alone")
-    return grant, granted[0]
+    return authority, grant, granted[0]
 
 
 @clause("rfc6749:6:same-scope", "oauth-2.1:4.3.3:same-scope")
-def test_less_once_is_not_less_for_ever(authority: Authority) -> None:
-    grant, one = narrowed(authority)
+def test_less_once_is_not_less_for_ever(site: Site) -> None:
+    authority, grant, one = narrowed(site)
     first = Grant(client=grant.client, answer=authority.refresh(grant, {"scope": one}))
     assert first.answer.json["scope"] == one
     assert authority.refresh(first).json["scope"] == grant.answer.json["scope"]

@@ -7,6 +7,7 @@ from functools import cache
 from itertools import count
 from typing import Any
 
+from conformance.broken.oauth_faults import OAUTH_FAULTS
 from conformance.broken.proxy import JSON, Fault, Message, Reply, Request, without
 from conformance.clauses import Clause, inventory
 
@@ -443,6 +444,7 @@ FAULTS: dict[str, Fault] = {
         revision="2025-11-25",
         mode="sessionful",
     ),
+    **OAUTH_FAULTS,
 }
 
 NONE = "none"
