@@ -63,6 +63,18 @@ def test_the_audit_commands_work_beside_the_running_server(server: RunningServer
     assert done.stdout
 
 
+ADMINISTRATION = ("keys", "users", "grants", "clients")
+
+
+@pytest.mark.parametrize("line", [line for line in OURS if words(line)[0] in ADMINISTRATION])
+def test_the_commands_that_look_after_a_server_work_beside_it(server: RunningServer, line):
+    done = subprocess.run(
+        [*TENANTRY, *words(line), "--data", str(server.data)], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_password_hash_comes_out_of_its_command():
     done = subprocess.run([*TENANTRY, "hash-password"], input="hunter2\n", capture_output=True, text=True, check=False)
 
@@ -70,7 +82,8 @@ def test_a_password_hash_comes_out_of_its_command():
 
 
 def test_every_command_of_ours_is_run_here():
-    assert {words(line)[0] for line in OURS} == {"run", "test", "call", "audit", "hash-password", "conformance"}
+    run_here = {"run", "test", "call", "audit", "hash-password", "conformance", *ADMINISTRATION}
+    assert {words(line)[0] for line in OURS} == run_here
 
 
 def test_the_conformance_command_takes_what_the_readme_gives_it():

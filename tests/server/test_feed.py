@@ -119,3 +119,27 @@ async def test_an_ended_person_keeps_nothing_and_colleagues_keep_theirs(store):
     assert [each.body for each in news] == [{"tenant": "acme", "subject": "alice", "families": []}]
     assert await store.login_sessions.find("alice", now=0) is None
     assert await store.login_sessions.find("bob", now=0) is not None
+
+
+async def test_a_store_that_can_not_be_read_for_a_while_ends_nothing_and_is_heard_later(
+    store, path, autojump_clock, monkeypatch
+):
+    feed = Feed(store.announcements)
+    news = told(feed, Kind.KEYS_CHANGED)
+    read = store.announcements.version
+
+    def fails() -> int:
+        raise sqlite3.OperationalError("database is locked")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed.run)
+        monkeypatch.setattr(store.announcements, "version", fails)
+        commit(path, Kind.KEYS_CHANGED)
+        await trio.sleep(LOOK_EVERY_S * 3)
+        assert news == []
+        with pytest.raises(sqlite3.OperationalError):
+            feed.look()
+        monkeypatch.setattr(store.announcements, "version", read)
+        await trio.sleep(LOOK_EVERY_S * 1.5)
+        nursery.cancel_scope.cancel()
+    assert len(news) == 1

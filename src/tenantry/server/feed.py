@@ -6,11 +6,15 @@ that comes after its commit. A task looks as well, for what is under way and ask
 
 from collections.abc import Callable, Sequence
 
+import structlog
 import trio
 
 from tenantry.server.store.announcements import Announcement, Announcements, Kind
+from tenantry.server.store.database import DatabaseError
 
 LOOK_EVERY_S = 0.1
+
+_log = structlog.get_logger()
 
 Tell = Callable[[Sequence[Announcement]], None]
 
@@ -46,4 +50,8 @@ class Feed:
         """Look now and then, until cancelled."""
         while True:
             await trio.sleep(LOOK_EVERY_S)
-            self.look()
+            try:
+                self.look()
+            except DatabaseError as error:
+                # Whoever decides fails by it, and lets nobody in; the next look may succeed.
+                _log.error("the store can't be looked into", reason=repr(error))
