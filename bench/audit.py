@@ -1,7 +1,7 @@
-"""What the audit costs: calls/s audited and durable against the same server with its audit taken out.
+"""What the audit costs: calls/s audited and durable against the same server with its audit, or its tree, taken out.
 
-`python -m bench.audit [--rounds 5] [--seconds 3]` prints a table and writes results/audit.json. The unaudited
-server exists here alone: the product has no switch for it.
+`python -m bench.audit [--against treeless] [--rounds 5] [--seconds 3]` prints a table and writes results/audit.json
+or results/tree.json. The unaudited and the treeless server exist here alone: the product has no switch for them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 from bench.rounds import Server, alternate, flush_ms, measure, ratio, running, save, surroundings
 
 CALLERS = (1, 16, 64)
-WITHOUT_AUDIT = """
+UNAUDITED = """
 from tenantry.server.audit_writer import AuditWriter
 
 async def append(self, entry):
@@ -26,16 +26,34 @@ AuditWriter.append = append
 from tenantry.cli import main
 main()
 """
+# As durable, and with the same columns: only what the tree needs is not computed and not written.
+TREELESS = """
+from tenantry.server.audit_log import AuditLog
+
+def commit(self, entries, **_):
+    first = getattr(self, "stored", 0) + 1
+    self._connection.execute("BEGIN IMMEDIATE")
+    rows = ((seq, b"", body) for seq, body in enumerate(entries, start=first))
+    self._connection.executemany("INSERT INTO record VALUES (?, ?, ?)", rows)
+    self._connection.execute("COMMIT")
+    self.stored = first - 1 + len(entries)
+
+AuditLog.commit = commit
+from tenantry.cli import main
+main()
+"""
+SCRIPTS = {"unaudited": UNAUDITED, "treeless": TREELESS}
 
 
 def command(name: str, data: Path) -> list[str]:
-    """The command line of the audited or the unaudited server."""
-    start = ["-m", "tenantry"] if name == "audited" else ["-c", WITHOUT_AUDIT]
+    """The command line of the audited server or of one that something was taken out of."""
+    start = ["-c", SCRIPTS[name]] if name in SCRIPTS else ["-m", "tenantry"]
     return [sys.executable, *start, "serve", "--demo", "--port", "0", "--mode", "stateless", "--data", str(data / name)]
 
 
 def compare(servers: dict[str, Server], *, callers: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Measure both in turn; give calls/s, latency and the ratio of audited to unaudited."""
+    """Measure both in turn; give calls/s, latency and the ratio of the audited to the other."""
+    *_, other = servers
     tokens = {name: server.signed_in.refreshed().access_token for name, server in servers.items()}
     latencies: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
 
@@ -55,7 +73,7 @@ def compare(servers: dict[str, Server], *, callers: int, rounds: int, seconds: f
             }
             for name, values in figures.items()
         },
-        "ratio": ratio(figures["audited"], figures["unaudited"]),
+        "ratio": ratio(figures["audited"], figures[other]),
     }
 
 
@@ -65,15 +83,17 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--against", choices=list(SCRIPTS), default="unaudited")
     options = parser.parse_args()
+    other = options.against
     results: dict[str, Any] = {**surroundings(), "rounds": options.rounds, "seconds": options.seconds}
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         data = Path(directory)
         results["flush_ms"] = flush_ms(data)
-        servers = {name: stack.enter_context(running(command(name, data))) for name in ("audited", "unaudited")}
+        servers = {name: stack.enter_context(running(command(name, data))) for name in ("audited", other)}
         print(f"{results['machine']}, {results['date']}, one flush {results['flush_ms']:.2f} ms")
         print(
-            f"{'callers':>7} {'audited/s':>10} {'p50 ms':>7} {'p99 ms':>7} {'unaudited/s':>12}   ratio (least-greatest)"
+            f"{'callers':>7} {'audited/s':>10} {'p50 ms':>7} {'p99 ms':>7} {other + '/s':>12}   ratio (least-greatest)"
         )
         results["callers"] = {}
         for callers in CALLERS:
@@ -83,10 +103,10 @@ def main() -> int:
             audited = found["audited"]
             print(
                 f"{callers:>7} {audited['median']:>10.0f} {audited['p50_ms']:>7.2f} {audited['p99_ms']:>7.2f}"
-                f" {found['unaudited']['median']:>12.0f}   {middle:.2f} ({least:.2f}-{greatest:.2f})",
+                f" {found[other]['median']:>12.0f}   {middle:.2f} ({least:.2f}-{greatest:.2f})",
                 flush=True,
             )
-    print(save("audit", results, options.results))
+    print(save("tree" if other == "treeless" else "audit", results, options.results))
     return 0
 
 

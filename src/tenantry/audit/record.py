@@ -115,8 +115,11 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "last": (int,),
 }
 
-FIELDS = (*_REQUIRED, *_OPTIONAL)
+_TYPES = {**_REQUIRED, **_OPTIONAL}
+FIELDS = tuple(_TYPES)
 """Every field that a record may have."""
+_KINDS = frozenset(kind.value for kind in Kind)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class ArgumentsDigest:
 
 def canonical(value: object) -> bytes:
     """Write a JSON value in its one canonical form."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def excerpt(arguments: dict[str, Any], names: Iterable[str]) -> dict[str, str | int] | None:
@@ -184,12 +187,12 @@ def check(record: object) -> str | None:
         if name not in record:
             return f"{name} is missing"
     for name, value in record.items():
-        types = _REQUIRED.get(name) or _OPTIONAL.get(name)
+        types = _TYPES.get(name)
         if types is None:
             return f"{name} is no field of a record"
         if not isinstance(value, types) or isinstance(value, bool):
             return f"{name} has the wrong type"
-    if record["kind"] not in {kind.value for kind in Kind}:
+    if record["kind"] not in _KINDS:
         return "kind is unknown"
     return None
 
