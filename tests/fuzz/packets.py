@@ -1,4 +1,4 @@
-"""Mutated first packets against a live host: `python -m tests.fuzz.packets --packets 10000 --seed 7 [--http2]`.
+"""Mutated first packets at a live host: `python -m tests.fuzz.packets --packets 10000 --seed 7 [--http2 | --stock]`.
 
 A run fails if the server ends, if it stops answering good requests, or if tasks or descriptors are left over. The
 seeds hold everything that was seen to end a stock hypercorn process, and what lies near it.
@@ -92,6 +92,8 @@ HTTP2_SEEDS = tuple(
 GRIST = (b"\r\n", b"\r\n\r\n", b"\0", b"\xff", b"\xa0", b":", b" ", b",", b"\t", b"0", b"Upgrade: h2c\r\n", b"%00")
 AT_ONCE = 16
 PATIENCE_S = 5.0
+# How HTTP/1.1 is spoken where a test does not say.
+LEAN = True
 # A connection that is kept alive does not say that its answers are over.
 HTTP2_WAIT_S = 0.2
 
@@ -125,6 +127,7 @@ async def hosted(
     *,
     limits: HostLimits | None = None,
     shutdown: trio.Event | None = None,
+    lean: bool | None = None,
     tls: ssl.SSLContext | None = None,
     is_proxy: Callable[[str], bool] = lambda _: False,
 ) -> AsyncIterator[int]:
@@ -134,7 +137,16 @@ async def hosted(
     stop = trio.Event() if shutdown is None else shutdown
     async with trio.open_nursery() as nursery:
         await nursery.start(
-            partial(serve, app, sockets=[sock], shutdown=stop, limits=limits, tls=tls, is_proxy=is_proxy)
+            partial(
+                serve,
+                app,
+                sockets=[sock],
+                shutdown=stop,
+                limits=limits,
+                lean=LEAN if lean is None else lean,
+                tls=tls,
+                is_proxy=is_proxy,
+            )
         )
         try:
             yield port
@@ -238,7 +250,7 @@ async def attack(port: int, source: random.Random, tls: ssl.SSLContext | None) -
     return received[9:12] if received.startswith(b"HTTP/1.1 ") else received[:12]
 
 
-async def run(*, packets: int, seed: int, http2: bool = False) -> Counter[bytes]:
+async def run(*, packets: int, seed: int, http2: bool = False, lean: bool = True) -> Counter[bytes]:
     """Send `packets` mutated packets, AT_ONCE at a time; gives the answers by status code.
 
     Raises `AssertionError` for a server that no longer answers or that keeps tasks or descriptors, and what the
@@ -248,7 +260,7 @@ async def run(*, packets: int, seed: int, http2: bool = False) -> Counter[bytes]
     answers: Counter[bytes] = Counter()
     server, client = _contexts() if http2 else (None, None)
     with capture_logs() as logs:
-        async with hosted(application(answer, closing=trio.Event()), tls=server) as port:
+        async with hosted(application(answer, closing=trio.Event()), lean=lean, tls=server) as port:
             await _answers_still(port, client)
             baseline = Baseline.now()
             for start in range(0, packets, AT_ONCE):
@@ -287,8 +299,10 @@ def main() -> int:
     parser.add_argument("--packets", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--http2", action="store_true")
+    parser.add_argument("--stock", action="store_true", help="speak HTTP/1.1 by hypercorn's own stream classes")
     arguments = parser.parse_args()
-    answers = trio.run(partial(run, packets=arguments.packets, seed=arguments.seed, http2=arguments.http2))
+    how = {"http2": arguments.http2, "lean": not arguments.stock}
+    answers = trio.run(partial(run, packets=arguments.packets, seed=arguments.seed, **how))
     sys.stdout.write(f"seed {arguments.seed}: {dict(answers.most_common())}\n")
     return 1 if answers[b"failed"] else 0
 

@@ -6,8 +6,9 @@ from tests.fuzz import packets
 
 
 @pytest.mark.trio
-async def test_mutated_packets_end_neither_the_server_nor_leave_tasks_or_descriptors_behind():
-    answers = await packets.run(packets=320, seed=20_260_728)
+@pytest.mark.parametrize("lean", [True, False], ids=["lean", "stock"])
+async def test_mutated_packets_end_neither_the_server_nor_leave_tasks_or_descriptors_behind(lean):
+    answers = await packets.run(packets=320, seed=20_260_728, lean=lean)
 
     assert answers.total() == 320
     assert answers[b"failed"] == 0

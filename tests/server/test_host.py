@@ -14,10 +14,18 @@ from tenantry import web
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, Receive, Send, SendBytes, application
 from tenantry.server.host import HostLimits, bind, connection, listener, serve
 from tenantry.server.host.connection import peer_key
+from tests.fuzz import packets
 from tests.fuzz.packets import GOOD, H2C, PRIOR_KNOWLEDGE, WEBSOCKET, Baseline, answer, hosted, talk
 
 POST = b"POST /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"
 KEPT = b"GET /ok HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["lean", "stock"])
+def lean(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Every test runs with either way of speaking HTTP/1.1."""
+    monkeypatch.setattr(packets, "LEAN", request.param)
+    return bool(request.param)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tenantry.forwarded import Proxies, network
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, SendBytes, application
 from tenantry.server.host import HostLimits, TlsError, tls_context
 from tests.certificates import Certificate, self_signed
+from tests.fuzz import packets
 from tests.fuzz.packets import GOOD, PRIOR_KNOWLEDGE, Baseline, answer, hosted, talk
 
 KEPT = b"GET /ok HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -27,6 +28,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture
 def tls(certificate: Certificate) -> ssl.SSLContext:
     return tls_context(certificate.certfile, certificate.keyfile)
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["lean", "stock"])
+def lean(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Every test runs with either way of speaking HTTP/1.1."""
+    monkeypatch.setattr(packets, "LEAN", request.param)
+    return bool(request.param)
 
 
 @pytest.fixture

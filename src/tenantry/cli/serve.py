@@ -30,6 +30,7 @@ def serve(
     certfile: Path | None = None,
     keyfile: Path | None = None,
     trusted_proxy: list[str] | None = None,
+    host_profile: Literal["lean", "stock"] = "lean",
     data: Path = DEFAULT_DATA,
     checkpoint_copy: Path | None = None,
     mode: Literal["sessionful", "stateless", "dual"] | None = None,
@@ -60,6 +61,9 @@ def serve(
         The PEM file of the certificate's key, without a password.
     trusted_proxy
         A network, as in 10.0.0.0/8, whose proxies are believed on where requests come from; may be said repeatedly.
+    host_profile
+        How HTTP/1.1 is spoken: in one task a connection (lean), or by hypercorn's own stream classes (stock), should
+        the first ever be in doubt.
     data
         The directory for keys, clients, sessions and the audit log.
     checkpoint_copy
@@ -87,6 +91,7 @@ def serve(
             checkpoint_copy=checkpoint_copy,
             host=host,
             port=port,
+            host_profile=host_profile,
             certificate=_certificate(certfile, keyfile),
             shares_port=workers > 1,
             management_port=None if management_port == "off" else management_port,

@@ -20,6 +20,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 Fields: TypeAlias = list[tuple[bytes, bytes]]
+BODY = "tenantry.body"
+"""The extension of a scope that holds the whole body, from a host that had it already."""
 SendBytes: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 # A body may take BODY_START_S and then as long as its bytes need at BODY_RATE, but BODY_END_S at the most: slow
@@ -48,14 +50,23 @@ _log = structlog.get_logger()
 class Exchange:
     """One request under way: its head at once, its body when asked for."""
 
-    __slots__ = ("_body_due", "_gone", "_receive", "_send", "request", "stream_deadline", "streaming")
+    __slots__ = ("_body", "_body_due", "_gone", "_receive", "_send", "request", "stream_deadline", "streaming")
 
-    def __init__(self, request: web.Request, receive: Receive, send: Send, *, body_due: bool = True) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        receive: Receive,
+        send: Send,
+        *,
+        body_due: bool = True,
+        body: bytes | None = None,
+    ) -> None:
         self.request = request
         self._receive = receive
         self._send = send
         self._gone = False
-        self._body_due = body_due
+        self._body = body
+        self._body_due = body_due and body is None
         self.streaming = False
         """Whether an event stream has begun from inside of the handler and not ended."""
         self.stream_deadline = float("inf")
@@ -72,6 +83,10 @@ class Exchange:
         Raises `web.HttpError`: 413 for a declared or real size over `limit`, 408 for a body that is too slow, 400
         for one in too many pieces, for one that breaks off and for one that differs from its Content-Length.
         """
+        if self._body is not None:
+            if len(self._body) > limit:
+                raise _too_large(limit)
+            return self._body
         if not self._body_due:
             return b""
         declared = declared_length(self.request)
@@ -235,7 +250,8 @@ def application(
         request, refusal = _request(scope, proxies)
         if https_for_good and request.scheme == "https":
             send = _telling_so(send)
-        exchange = Exchange(request, receive, send, body_due=_announces_body(scope))
+        body = scope["extensions"].get(BODY) if "extensions" in scope else None
+        exchange = Exchange(request, receive, send, body_due=_announces_body(scope), body=body)
         answer, fields = await _answer(handle, exchange, refusal)
         if isinstance(answer, Answered):
             return

@@ -95,6 +95,8 @@ class Settings:
     """On loopback; 0 takes any free one, None does without."""
     shares_port: bool = False
     """Whether other processes listen on the same port (SO_REUSEPORT)."""
+    host_profile: str = "lean"
+    """`lean`, or `stock` for hypercorn's own stream classes."""
     certificate: tuple[Path, Path] | None = None
     """The PEM files of the certificate chain and of its key; None to be spoken to in the clear."""
 
@@ -314,7 +316,13 @@ async def run(
     )
     app = application(parts.app.handle, closing=stop, proxies=config.proxies, https_for_good=config.https_for_good)
     listen = partial(
-        host.serve, app, sockets=[listening], shutdown=stop, tls=tls_of(settings), is_proxy=config.proxies.trusts
+        host.serve,
+        app,
+        sockets=[listening],
+        shutdown=stop,
+        lean=settings.host_profile == "lean",
+        tls=tls_of(settings),
+        is_proxy=config.proxies.trusts,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(_run_audit, audit)

@@ -210,6 +210,7 @@ class Supervisor:
             "source": self._settings.source,
             "data": str(self._settings.data),
             "checkpoint_copy": None if self._settings.checkpoint_copy is None else str(self._settings.checkpoint_copy),
+            "host_profile": self._settings.host_profile,
             "certificate": list(map(str, self._settings.certificate or ())),
             "host": self._settings.host,
             "port": self._settings.port,

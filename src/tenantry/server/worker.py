@@ -34,6 +34,7 @@ async def work(sock: socket.socket) -> None:
         host=start["host"],
         port=start["port"],
         shares_port=True,
+        host_profile=start["host_profile"],
         certificate=(Path(start["certificate"][0]), Path(start["certificate"][1])) if start["certificate"] else None,
     )
     link = Link(stream)

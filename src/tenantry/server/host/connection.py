@@ -2,6 +2,7 @@
 
 import ipaddress
 import math
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -15,6 +16,7 @@ from hypercorn.utils import parse_socket_addr
 
 from tenantry.server.host.http1 import Http1
 from tenantry.server.host.http2 import Http2
+from tenantry.server.host.lean import LeanHttp1
 from tenantry.server.host.tasks import Tasks
 from tenantry.server.host.tls import HTTP2
 
@@ -43,6 +45,8 @@ class Connection:
         self._stream: trio.abc.Stream = self._tls or stream
         self._sending = trio.Lock()
         self._reading = trio.CancelScope()
+        self._due = math.inf
+        self._over = False
         self._idle = True
         self._header_begun = False
         self._lingers = False
@@ -68,16 +72,18 @@ class Connection:
         async with Tasks(self._host.app) as tasks:
             self._protocol = self._new_protocol(tasks)
             self._expect_header(begun=True)
-            with self._reading:
-                await self._protocol.initiate()
-                await self._read()
+            if self._protocol.pulls:
+                await self._read_between_requests()
+            else:
+                with self._reading:
+                    await self._protocol.initiate()
+                    await self._read()
             await self._protocol.handle(Closed())
             if self._lingers or self._tls is not None:
                 await self._linger()
 
     def _new_protocol(self, tasks: TaskGroup) -> Http1 | Http2:
-        is_http2 = self._tls is not None and self._tls.selected_alpn_protocol() == HTTP2
-        return (Http2 if is_http2 else Http1)(
+        arguments = (
             cast("AppWrapper", self._host.app),
             self._host.settings,
             self._host.context,
@@ -88,18 +94,37 @@ class Connection:
             self._server,
             self._handle,
         )
+        if self._tls is not None and self._tls.selected_alpn_protocol() == HTTP2:
+            return Http2(*arguments)
+        return LeanHttp1(*arguments, pull=self._pull, answer=self._answer) if self._host.lean else Http1(*arguments)
 
     async def _read(self) -> None:
-        while True:
-            try:
-                data = await self._stream.receive_some(RECEIVE_BYTES)
-            except _GONE:
+        """Read all the time; requests run in tasks of their own."""
+        data = b"-"
+        while data:
+            data = await self._pull()
+            await self._take(data)
+
+    async def _read_between_requests(self) -> None:
+        """Read the next request's beginning; the request runs in this task, where nothing cuts it short."""
+        data = b"-"
+        while data and not self._over:
+            with trio.CancelScope(deadline=self._due) as self._reading:
+                data = await self._pull()
+            if self._reading.cancelled_caught:
                 return
-            if self._idle and not self._header_begun and self._protocol.bytes_begin_a_header:
-                self._expect_header(begun=True)
-            await self._protocol.handle(RawData(bytes(data)))
-            if not data:
-                return
+            await self._take(data)
+
+    async def _pull(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
+        except _GONE:
+            return b""
+
+    async def _take(self, data: bytes) -> None:
+        if self._idle and not self._header_begun and self._protocol.bytes_begin_a_header:
+            self._expect_header(begun=True)
+        await self._protocol.handle(RawData(data))
 
     async def _handle(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -111,16 +136,39 @@ class Connection:
             if event.idle:  # the next header may have come while the last answer was sent
                 self._expect_header(begun=self._protocol.header_begun)
             else:
-                self._reading.deadline = math.inf
+                self._wait_until(math.inf)
 
     def _expect_header(self, *, begun: bool) -> None:
         limits = self._host.limits
         self._header_begun = begun
-        self._reading.deadline = trio.current_time() + (limits.header_timeout_s if begun else limits.keep_alive_s)
+        self._wait_until(trio.current_time() + (limits.header_timeout_s if begun else limits.keep_alive_s))
+
+    def _wait_until(self, due: float) -> None:
+        self._due = due
+        if not self._protocol.pulls:  # else nobody waits now
+            self._reading.deadline = due
+
+    async def _answer(self, data: bytes) -> None:
+        """Write a whole answer: at once where the kernel has room for it, as it nearly always has.
+
+        That needs no deadline, no lock and no turn of the other tasks; a task that only wrote like this would give
+        them none.
+        """
+        written = 0
+        if self._tls is None and not self._sending.locked():
+            try:
+                written = os.write(self._tcp.socket.fileno(), data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.cut()
+                return
+        if written < len(data):
+            await self._write(partial(self._stream.send_all, data[written:]))
 
     async def _end(self) -> None:
         """Say that nothing more comes, and stop reading requests."""
-        self._lingers = True
+        self._over = self._lingers = True
         if self._tls is None:
             await self._write(self._tcp.send_eof)
         self._reading.cancel()
@@ -148,10 +196,12 @@ class Connection:
     def close_if_idle(self) -> None:
         """Close unless a request is under way."""
         if self._idle:
+            self._over = True
             self._reading.cancel()
 
     def cut(self) -> None:
         """Close the socket whoever is using it, and wake the reader wherever it waits."""
+        self._over = True
         self._tcp.socket.close()
         self._reading.cancel()
 

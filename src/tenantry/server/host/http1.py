@@ -19,6 +19,8 @@ _VERSIONS = frozenset({b"1.0", b"1.1"})
 class Http1(H11Protocol):
     """HTTP/1.1 and nothing else: no h2c, no prior knowledge, no CONNECT, no doubtful framing."""
 
+    pulls = False
+    """Whether the connection is read by the application while a request is under way, and not all the time."""
     bytes_begin_a_header = True
     """Whether what comes on an idle connection is the beginning of a request's header."""
 

@@ -32,6 +32,7 @@ class _Connection(H2Connection):
 class Http2(H2Protocol):
     """HTTP/2 without push, tunnels, WebSockets and priorities, and with an end to what one connection may cost."""
 
+    pulls = False
     bytes_begin_a_header = False
     """Pings and windows come on an idle connection too."""
     header_begun = False

@@ -63,6 +63,7 @@ async def serve(
     sockets: list[socket.socket],
     shutdown: trio.Event,
     limits: HostLimits | None = None,
+    lean: bool = True,
     tls: ssl.SSLContext | None = None,
     is_proxy: Callable[[str], bool] = _nobody,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -70,13 +71,14 @@ async def serve(
     """Serve `app` on bound `sockets`, which it closes, until `shutdown` is set.
 
     Without `tls` by HTTP/1.1; with it by HTTP/1.1 or HTTP/2, as the client chooses in the handshake. `is_proxy` tells
-    of an address whether it is a trusted proxy's, which may have any number of connections.
+    of an address whether it is a trusted proxy's, which may have any number of connections. `lean` chooses how HTTP/1.1
+    is spoken: in one task a connection, or by hypercorn's own stream classes with a task a request.
 
     On shutdown idle connections close at once, requests in flight have `stop_grace_s` to be answered, and what is
     left is cut. Event streams end through the application's own closing event. No fault of one connection is raised
     here.
     """
-    host = Host(app, limits or HostLimits(), tls=tls, is_proxy=is_proxy)
+    host = Host(app, limits or HostLimits(), lean=lean, tls=tls, is_proxy=is_proxy)
     async with trio.open_nursery() as connections:
         try:
             async with trio.open_nursery() as accepting:
@@ -102,11 +104,13 @@ class Host:
         app: ASGIApp,
         limits: HostLimits,
         *,
+        lean: bool = True,
         tls: ssl.SSLContext | None = None,
         is_proxy: Callable[[str], bool] = _nobody,
     ) -> None:
         self.app = app
         self.limits = limits
+        self.lean = lean
         self.tls = tls
         self.settings = Settings(limits)
         self.context = WorkerContext(None)
