@@ -1,20 +1,22 @@
 """`tenantry conformance`: the suite against a running server, as others use it."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 from conformance.broken.faults import FAULTS
 from conformance.broken.proxy import spoilt_server
-from conformance.serving import demo
+from conformance.serving import PASSWORD, demo
 
 COMMAND = (sys.executable, "-m", "tenantry", "conformance")
 ONE = ("--clause", "jsonrpc-2.0:5:id-repeated")
 
 
-def run(*words, cwd):
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, cwd=cwd)
+def run(*words, cwd, **environment):
+    environment = {**os.environ, **environment}
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False, cwd=cwd, env=environment)
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,24 @@ def test_a_failing_clause_makes_the_exit_status_1(server, tmp_path, token):
         done = run("--url", proxy.url, "--token", token, *ONE, cwd=tmp_path)
     assert done.returncode == 1
     assert "| `jsonrpc-2.0:5:id-repeated` | MUST | fails | fails | fails | fails |" in done.stdout
+
+
+def test_the_authorization_server_is_tested_by_who_may_sign_in_and_a_client_that_acts_for_itself(
+    server, token, tmp_path
+):
+    name, secret = server.add_service()
+    clauses = ("--clause", "rfc6749:5.1:access-token", "--clause", "rfc6749:4.4.2:grant-type")
+    words = ("--url", server.url, "--token", token, *clauses, "--revision", "2026-07-28", "--json")
+    done = run(*words, cwd=tmp_path)
+    assert states(done) == {"rfc6749:5.1:access-token": "not applicable", "rfc6749:4.4.2:grant-type": "not applicable"}
+    known = {"CONFORMANCE_PASSWORD": PASSWORD, "CONFORMANCE_SERVICE_SECRET": secret}
+    done = run(*words, "--user", server.user, "--service", name, cwd=tmp_path, **known)
+    assert states(done) == {"rfc6749:5.1:access-token": "shown", "rfc6749:4.4.2:grant-type": "shown"}
+    assert secret not in done.stdout + done.stderr
+
+
+def states(done):
+    assert done.returncode == 0, done.stderr
+    wanted = {"rfc6749:5.1:access-token", "rfc6749:4.4.2:grant-type"}
+    rows = json.loads(done.stdout)["clauses"]
+    return {row["id"]: row["cells"][0]["state"] for row in rows if row["id"] in wanted}
