@@ -32,12 +32,14 @@ def parts_of(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return json.loads(decoded(header)), json.loads(decoded(claims))
 
 
-def signing_key(server: Target) -> ec.EllipticCurvePrivateKey:
-    """The server's own key, which nobody but the test can read."""
-    ((secret,),) = server.stored("SELECT value FROM secret WHERE name = 'access-token-es256'")
-    key = load_der_private_key(secret, None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key
+def signing_keys(server: Target) -> list[tuple[str, ec.EllipticCurvePrivateKey]]:
+    """The server's own keys by their names, which nobody but the test can read; the newest comes last."""
+    found = []
+    for kid, encoded_key in server.stored("SELECT kid, private FROM signing_key ORDER BY signs_from, rowid"):
+        key = load_der_private_key(encoded_key, None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        found.append((kid, key))
+    return found
 
 
 def another_key() -> ec.EllipticCurvePrivateKey:
@@ -68,7 +70,7 @@ class Forger:
 
     def __init__(self, server: Target, token: str) -> None:
         self.header, self.claims = parts_of(token)
-        self.key = signing_key(server)
+        self.key = dict(signing_keys(server))[self.header["kid"]]
 
     def token(self, *, header: Mapping[str, Any] = {}, claims: Mapping[str, Any] = {}, drop: str = "") -> str:
         """The token with some members changed and one left out."""

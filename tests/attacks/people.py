@@ -29,6 +29,7 @@ class Form:
     hidden: dict[str, str] = field(default_factory=dict)
     ticks: list[tuple[str, str]] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    buttons: dict[str, str] = field(default_factory=dict)
 
 
 class _Forms(HTMLParser):
@@ -47,13 +48,20 @@ class _Forms(HTMLParser):
                 form.hidden[name] = value
             elif attributes.get("type") == "checkbox":
                 form.ticks.append((name, value or "on"))
+            elif tag == "button":
+                form.buttons.setdefault(name, value)
+
+
+def posted_forms(page: Reply) -> list[Form]:
+    """The forms of a page in their order."""
+    parser = _Forms()
+    parser.feed(page.text)
+    return parser.forms
 
 
 def forms_of(page: Reply) -> dict[str, Form]:
-    """The forms of a page by where they are sent."""
-    parser = _Forms()
-    parser.feed(page.text)
-    return {form.action: form for form in parser.forms}
+    """The forms of a page by where they are sent; of several to one place the last."""
+    return {form.action: form for form in posted_forms(page)}
 
 
 @dataclass

@@ -6,15 +6,16 @@ import hmac
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.attacks.forge import Forger, another_key, encoded, parts_of, signed
+from tests.attacks.forge import Forger, another_key, encoded, parts_of, signed, signing_keys
 from tests.attacks.people import Client, sign_in
 from tests.attacks.speaker import speaker, text_of
 from tests.attacks.table import attack
-from tests.attacks.target import Target
+from tests.attacks.target import Target, tenantry
 from tests.attacks.test_bearer import shown
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -238,6 +239,69 @@ def test_a_twin_of_a_revoked_token_is_revoked_too(server):
     assert status(server, tokens.access) == 200
     assert client.revoke(tokens.access).status == 200
     assert status(server, tokens.access) == status(server, twin) == 401
+
+
+def rotate(server: Target, *words: str) -> None:
+    """Rotate the keys of a running server by command."""
+    done = tenantry("keys", "rotate", *words, "--data", str(server.running.data))
+    assert done.returncode == 0, done
+
+
+@attack("JWT-13")
+def test_a_key_is_good_for_its_own_time_alone(start, mode):
+    server = start(mode)
+    forger = Forger(server, sign_in(server).access)
+    (old,) = signing_keys(server)
+    rotate(server)
+    pending = signing_keys(server)[-1]
+    assert pending[0] != old[0]
+
+    def by(key: tuple[str, ec.EllipticCurvePrivateKey], after_s: float) -> int:
+        """The answer to a token that the key signs after so many seconds."""
+        server.shift(after_s)
+        now = int(time.time() + after_s)
+        claims = {**forger.claims, "iat": now, "exp": now + 300}
+        return status(server, signed({**forger.header, "kid": key[0]}, claims, key[1]))
+
+    assert by(old, 0) == 200
+    assert by(pending, 0) == 401  # it is published, and does not sign yet
+    assert by(pending, 700) == 200
+    assert by(old, 700) == 200  # what it signed before is still alive
+    assert by(old, 700 + 3600) == 401  # and is so no longer
+    assert by(pending, 700 + 3600) == 200
+    server.shift(0)
+    done = tenantry("keys", "retire", old[0], "--data", str(server.running.data))
+    if done.returncode == 0:  # the last key that signs can't be taken away
+        assert by(old, 0) == 401
+    server.shift(0)
+
+
+@attack("JWT-13")
+def test_no_good_call_fails_while_keys_are_rotated(start, mode, longer):
+    server = start(mode)
+    client = Client.new(server)
+    tokens = client.sign_in()
+    failed: list[int] = []
+    rotating = True
+
+    def call() -> None:
+        held = tokens
+        while rotating:
+            failed.extend(code for code in (status(server, held.access),) if code != 200)
+            held = client.tokens(client.refresh(held.refresh))
+
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(call)
+        try:
+            for _ in range(longer(2, 100)):
+                rotate(server, "--now")
+        finally:
+            rotating = False
+        calling.result()
+    assert failed == []
+    assert status(server, tokens.access) == 200  # the first key signed it
+    published = {key["kid"] for key in server.ask("GET", "/jwks").json["keys"]}
+    assert published == {kid for kid, _ in signing_keys(server)}
 
 
 @attack("JWT-14")

@@ -7,10 +7,10 @@ import signal
 from urllib.parse import urlencode
 
 from tests.attacks.forge import parts_of
-from tests.attacks.people import Client, sign_in
+from tests.attacks.people import Client, posted_forms, sign_in
 from tests.attacks.speaker import speaker
 from tests.attacks.table import attack
-from tests.attacks.target import FORM, Target
+from tests.attacks.target import FORM, Target, tenantry
 from tests.attacks.test_bearer import shown
 from tests.attacks.wire import eventually
 from tests.http_client import all_at_once
@@ -49,7 +49,7 @@ def test_a_refresh_token_is_of_no_use_to_another_client(server):
     assert thief.refresh(tokens.refresh).error == INVALID_GRANT
     assert thief.refresh(tokens.refresh, client_id=None).status == 400
     assert thief.refresh(tokens.refresh, client_id="x" * 43).error[0] in (400, 401)
-    assert tokens.client.refresh(tokens.refresh).status == 200
+    assert is_live(server, tokens.client.tokens(tokens.client.refresh(tokens.refresh)).access)
 
 
 @attack("O-REFRESH-04")
@@ -87,6 +87,24 @@ def test_who_is_taken_out_of_the_directory_gets_no_further(start, mode):
     os.kill(server.running.process.pid, signal.SIGHUP)
     assert eventually(lambda: not is_live(server, tenant.access))
     assert tenant.client.refresh(tenant.refresh).error == INVALID_GRANT
+
+
+@attack("O-REFRESH-06")
+def test_who_is_disabled_by_command_or_takes_a_consent_back_gets_no_further(start, mode):
+    server = start(mode)
+    disabled, withdrawn = sign_in(server, "bob"), sign_in(server, "alice")
+    done = tenantry("users", "disable", "bob", "--data", str(server.running.data))
+    assert done.returncode == 0, done
+    assert not is_live(server, disabled.access)
+    assert disabled.client.refresh(disabled.refresh).error == INVALID_GRANT
+    page = disabled.client.browser.get(disabled.client.authorization())
+    assert disabled.client.browser.log_in(page, "bob").status == 403
+    browser = withdrawn.client.browser
+    account = browser.get("/account")
+    form = next(form for form in posted_forms(account) if "sealed" in form.hidden and form.action == "/account")
+    assert browser.post("/account", {**form.hidden, **form.buttons}).status == 303
+    assert not is_live(server, withdrawn.access)
+    assert withdrawn.client.refresh(withdrawn.refresh).error == INVALID_GRANT
 
 
 @attack("O-REFRESH-07")

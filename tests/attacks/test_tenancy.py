@@ -250,3 +250,24 @@ def test_names_that_clients_choose_do_not_swell_records_or_logs(server):
     server.form("/token", {"grant_type": "refresh_token", "refresh_token": "r" * 9000, "client_id": "c" * 5000})
     assert all(len(json.dumps(record)) < 2048 for record in server.records()[before:])
     assert all(len(line) < 1024 for line in server.running.logged()[logged:].splitlines())
+
+
+@attack("TENANCY-08")
+def test_a_tenant_that_asks_for_too_much_waits_in_its_own_line(start, mode, longer):
+    server = start(mode, edit=lambda text: text + "calls_at_once = 4\ncalls_waiting = 8\ncall_wait_s = 1.0\n")
+    noisy = [speaker(server, sign_in(server, "alice").access) for _ in range(longer(40, 400))]
+    victim = speaker(server, sign_in(server, "carol").access)
+    with ThreadPoolExecutor(len(noisy)) as pool:
+        flood = [pool.submit(spoken.call, "pause", {"seconds": 2.0, "message": "noise"}) for spoken in noisy]
+        time.sleep(0.3)  # by now the noisy tenant has all that it may have
+        served = [victim.call("echo", {"message": f"quiet {number}"}) for number in range(10)]
+        still = sum(not call.done() for call in flood)
+        replies = [call.result() for call in flood]
+    assert [text_of(reply) for reply in served] == [f"quiet {number}" for number in range(10)]
+    assert still  # it was there the while
+    statuses = [reply.status for reply in replies]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) <= 4 + 8
+    assert all(reply.header("retry-after") for reply in replies if reply.status == 429)
+    # Logins and registrations of strangers are bounded elsewhere (LOGIN-CONSENT-10, LOGIN-CONSENT-12).
+    assert text_of(victim.call("own_secret")) == "canary-document-of-globex"

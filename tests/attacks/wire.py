@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 Fields = Mapping[str, str | None] | Iterable[tuple[str, str]]
 
 
