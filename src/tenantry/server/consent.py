@@ -91,8 +91,6 @@ class Consent:
         return self._page(client, wanted, session, parameters)
 
     async def _is_remembered(self, session: Session, wanted: _Wanted) -> bool:
-        if redirects.is_local(wanted.redirect_uri):
-            return False
         allowed = await self._store.consents.find(
             **session.owner,
             client_id=wanted.client_id,
@@ -138,7 +136,7 @@ class Consent:
             code = await self._give_code(request, session, wanted, scopes=ticked, consent_id=state["id"])
         except OAuthError as error:
             return self._lead_back(wanted, **error.body())
-        if not redirects.is_local(wanted.redirect_uri):
+        if not redirects.is_local(wanted.redirect_uri):  # RFC 8252 section 8.6
             await self._store.consents.remember(
                 **session.owner,
                 client_id=wanted.client_id,
