@@ -15,6 +15,7 @@ import jsonschema
 
 from tenantry import config as configuration
 from tenantry import web
+from tenantry.audit.denials import Denial
 from tenantry.identity import Principal
 from tenantry.oauth import openapi, pkce
 from tenantry.oauth.client_documents import Location
@@ -65,6 +66,12 @@ class Recorded:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.alike: list[dict[str, Any]] = []
+        """What each denial was alike in."""
+
+    async def append_denial(self, entry: bytes, denial: Denial) -> None:
+        self.alike.append(json.loads(denial.about))
+        await self.append(entry)
 
     async def append(self, entry: bytes) -> None:
         self.rows.append(json.loads(entry))

@@ -6,7 +6,8 @@ A login session is a row by the digest of its cookie. A password is verified onl
 from dataclasses import dataclass
 
 from tenantry import web
-from tenantry.audit import record
+from tenantry.audit import denials, record
+from tenantry.audit.denials import Denial
 from tenantry.audit.record import Kind
 from tenantry.oauth import token
 from tenantry.policy import User
@@ -14,7 +15,6 @@ from tenantry.server.browser import Cookie, Seals
 from tenantry.server.login_throttle import Attempt, KnownBrowsers, LoginThrottle
 from tenantry.server.passwords import NOBODY, Busy, Passwords
 from tenantry.server.services import Services
-from tenantry.server.throttle import Throttle
 
 MAX_USER_NAME = 64
 
@@ -59,7 +59,6 @@ class LoginSessions:
         self._cookie = Cookie("tenantry_login", services.config)
         self._known_browsers = KnownBrowsers(services.config, seals=seals, fresh=services.fresh)
         self._throttle = LoginThrottle(services.config, services.clock)
-        self._told = Throttle(limit=1, window_s=services.config.limits.failed_logins_window_s, clock=services.clock)
 
     async def find(self, request: web.Request) -> Session | None:
         """The login session of the browser that sent `request`, or None."""
@@ -121,11 +120,11 @@ class LoginSessions:
             raise web.HttpError(503, message, headers={"retry-after": "5"}) from None
 
     async def _record_throttled(self, request: web.Request, attempt: Attempt, named: str | None) -> None:
-        # One record a window: whoever is refused here goes on knocking.
-        key = (named, attempt.network)
-        if not self._told.wait_s(key):
-            self._told.count(key)
-            await self.record(Kind.LOGIN_THROTTLED, request, subject=named)
+        # Whoever is refused here goes on knocking: beyond a number such records are summed up.
+        time_us = int(self._clock() * 1_000_000)
+        entry = record.encode(Kind.LOGIN_THROTTLED, time_us=time_us, peer=request.peer, subject=named)
+        alike = denials.about(subject=named, peer=attempt.network, reason=Kind.LOGIN_THROTTLED.value)
+        await self._audit.append_denial(entry, Denial(alike, time_us))
 
     async def _begin(self, request: web.Request, user: str, tenant: str) -> str:
         # A new secret at each login: one that was planted before is worth nothing afterwards.
