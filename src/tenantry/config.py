@@ -117,7 +117,8 @@ class Limits(_Section):
     registrations_per_minute: Annotated[int, Field(ge=1)] = 120
     """By one address."""
     registrations_per_minute_in_all: Annotated[int, Field(ge=1)] = 1200
-    stored_clients: Annotated[int, Field(ge=1)] = 10_000
+    unused_clients: Annotated[int, Field(ge=1)] = 10_000
+    """Registrations that nobody consented to yet; beyond that the network that sent the most loses its oldest."""
     failed_logins: Annotated[int, Field(ge=1)] = 5
     failed_logins_window_s: Annotated[int, Field(ge=1)] = 60
     calls_at_once: Annotated[int, Field(ge=1)] = 256

@@ -135,14 +135,15 @@ async def test_registrations_are_bounded_for_a_network_and_in_all(tmp_path: Path
     world.store.close()
 
 
-async def test_a_store_full_of_clients_in_use_takes_no_more(tmp_path: Path):
-    world = World(tmp_path / "state.db", config(limits={"stored_clients": 1}))
-    client_id = await world.register()
-    await world.tokens(client_id)
-    refused = await register(world)
-    assert (refused.status, refused.headers["retry-after"]) == (503, "600")
-    assert world.audit.kinds().count("client_registered") == 1
-    assert (await world.refresh(client_id, "unknown")).status == 400  # the client is known still
+async def test_clients_in_use_neither_give_way_nor_shut_others_out(tmp_path: Path):
+    world = World(tmp_path / "state.db", config(limits={"unused_clients": 1}))
+    used = []
+    for _ in range(3):
+        used.append(await world.register())
+        await world.tokens(used[-1])
+    late = [await world.register() for _ in range(3)]
+    known = [client_id for client_id in used + late if await world.store.clients.find(client_id)]
+    assert known == [*used, late[-1]]
     world.store.close()
 
 

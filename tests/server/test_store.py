@@ -38,13 +38,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-async def register(store: Store, client_id: str, **changes: Any) -> Registered | None:
+async def register(store: Store, client_id: str, **changes: Any) -> Registered:
     how = {
         "network": "192.0.2.1",
         "fingerprint": None,
         "now": 0,
         "unused_s": 100,
-        "family_s": FAMILY_S,
         "keep": 99,
         **changes,
     }
@@ -186,7 +185,6 @@ async def test_of_64_identical_registrations_at_once_one_is_kept(store: Store):
 
     async def one(number: int) -> None:
         registered = await register(store, f"client {number}", fingerprint="same")
-        assert registered is not None
         given.add(registered.client_id)
 
     async with trio.open_nursery() as nursery:
@@ -205,17 +203,14 @@ async def test_a_flood_pushes_out_its_own_registrations_alone(store: Store):
     assert kept == list(range(21, 30))
 
 
-async def test_a_full_store_gives_up_the_quietest_client_without_a_live_family(store: Store):
-    for number, name in enumerate(("refreshing", "quiet", "busy")):
-        await register(store, name, keep=3)
-        await use(store, name, now=number, refresh=name == "refreshing")
-    assert await register(store, "new", now=10, keep=3)
-    assert await store.clients.find("quiet") is None
-    assert await store.clients.find("busy")
-    await use(store, "new", now=10, refresh=True)
-    await use(store, "busy", now=10, refresh=True)
-    assert await register(store, "one too many", now=10, keep=3) is None
-    assert await register(store, "later", now=FAMILY_S + 10, keep=3)
+async def test_clients_in_use_neither_count_nor_give_way(store: Store):
+    for number in range(3):
+        await register(store, f"used {number}", keep=2)
+        await use(store, f"used {number}", now=number)
+    for number in range(3):
+        await register(store, f"unused {number}", keep=2, now=number)
+    for name, known in (("used 0", True), ("used 2", True), ("unused 0", False), ("unused 1", True)):
+        assert (await store.clients.find(name) is not None) is known, name
 
 
 async def test_idle_clients_go_unless_a_family_of_theirs_lives(store: Store):

@@ -88,7 +88,7 @@ def _refusals(*statuses: int) -> Object:
         413: "The body is too long.",
         415: "The body is of another type.",
         429: "Too many requests; `Retry-After` says when to come again.",
-        503: "The server can't keep a record, or nothing more; `Retry-After` says when to come again.",
+        503: "The server can't keep a record; `Retry-After` says when to come again.",
     }
     return {
         str(status): _answer(reasons[status], _ref("Error"), _HEADERS.get(status, {}))

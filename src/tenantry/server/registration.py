@@ -23,7 +23,6 @@ from tenantry.server.throttle import Throttle
 
 PURGE_EVERY_S = 600
 WINDOW_S = 60
-FULL_RETRY_S = 600
 
 
 class Registration:
@@ -68,12 +67,9 @@ class Registration:
             fingerprint=clients.fingerprint(metadata, network=network) if secret is None else None,
             now=now,
             unused_s=self._config.lifetimes.unused_client_s,
-            family_s=self._config.lifetimes.refresh_absolute_s,
-            keep=self._config.limits.stored_clients,
+            keep=self._config.limits.unused_clients,
             secret_digest=None if secret is None else token.digest(secret),
         )
-        if registered is None:
-            raise web.HttpError(503, "no more clients can be kept", headers={"retry-after": str(FULL_RETRY_S)})
         if registered.anew:
             await self._audit.append(
                 record.encode(

@@ -20,13 +20,9 @@ _IN_USE = (
     " AND revoked_at IS NULL AND created_at > :families_since)"
 )
 # The oldest of whoever sent the most, so that a flood pushes out its own and nobody else's.
-_DROP_UNUSED = (
+_MAKE_ROOM = (
     "DELETE FROM client WHERE client_id = (SELECT client_id FROM client WHERE unused_until IS NOT NULL"
     " ORDER BY count(*) OVER (PARTITION BY network) DESC, unused_until LIMIT 1)"
-)
-_DROP_QUIETEST = (
-    "DELETE FROM client WHERE client_id = (SELECT client_id FROM client WHERE used_at IS NOT NULL"  # noqa: S608
-    f" AND NOT {_IN_USE} ORDER BY used_at LIMIT 1)"
 )
 
 
@@ -69,18 +65,16 @@ class Clients:
         fingerprint: str | None,
         now: float,
         unused_s: float,
-        family_s: float,
         keep: int,
         secret_digest: str | None = None,
-    ) -> Registered | None:
+    ) -> Registered:
         """Keep a registration for `unused_s` seconds, or prolong the unused one of that fingerprint.
 
-        Without a fingerprint nothing is prolonged. At most `keep` clients are stored: an unused one gives way, else
-        the one that was quiet longest and has no refresh family alive (`family_s` is how long one may live). None
-        where neither is left to go.
+        Without a fingerprint nothing is prolonged. At most `keep` unused ones are stored. Clients in use don't count
+        and never give way: nobody can shut others out by filling the store.
         """
 
-        def work(connection: sqlite3.Connection) -> Registered | None:
+        def work(connection: sqlite3.Connection) -> Registered:
             connection.execute("DELETE FROM client WHERE unused_until <= ?", (now,))
             known = connection.execute(
                 "UPDATE client SET unused_until = ? WHERE fingerprint = ? AND unused_until IS NOT NULL"
@@ -89,8 +83,9 @@ class Clients:
             ).fetchone()
             if known is not None:
                 return Registered(client_id=known[0], issued_at=known[1], anew=False)
-            if not _has_room(connection, keep=keep, families_since=now - family_s):
-                return None
+            (unused,) = connection.execute("SELECT count(*) FROM client WHERE unused_until IS NOT NULL").fetchone()
+            if unused >= keep:
+                connection.execute(_MAKE_ROOM)
             connection.execute(
                 "INSERT INTO client"
                 " (client_id, metadata, registered_at, unused_until, network, fingerprint, secret_digest)"
@@ -183,10 +178,3 @@ def services(connection: sqlite3.Connection) -> dict[str, ServiceAccount]:
     """All service accounts by client id."""
     rows = connection.execute("SELECT client_id, tenant, scope FROM client WHERE tenant IS NOT NULL")
     return {row[0]: ServiceAccount(tenant=row[1], scopes=tuple(row[2].split())) for row in rows}
-
-
-def _has_room(connection: sqlite3.Connection, *, keep: int, families_since: float) -> bool:
-    (stored,) = connection.execute("SELECT count(*) FROM client").fetchone()
-    return stored < keep or any(
-        connection.execute(drop, {"families_since": families_since}).rowcount for drop in (_DROP_UNUSED, _DROP_QUIETEST)
-    )
