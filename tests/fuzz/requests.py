@@ -137,17 +137,29 @@ class Bombardment:
         """Send one request and note what came of it."""
         request = f"{method} {target[:300]} {headers} {body[:300]!r}"
         try:
-            self.connection.request(method, target, body=body, headers=headers)
-            response = self.connection.getresponse()
-            response.read()
+            status = self._status(method, target, headers, body)
         except (OSError, http.client.HTTPException) as error:
             self.faults.append(f"{request}: {error!r}")
             self.connection.close()
             return
-        self.statuses[response.status] += 1
+        self.statuses[status] += 1
         self.paths[target.partition("?")[0]] += 1
-        if response.status >= 500:
-            self.faults.append(f"{request}: {response.status}")
+        if status >= 500:
+            self.faults.append(f"{request}: {status}")
+
+    def _status(self, method: str, target: str, headers: dict[str, str], body: bytes) -> int:
+        for fresh in (False, True):
+            try:
+                self.connection.request(method, target, body=body, headers=headers)
+                response = self.connection.getresponse()
+            except (ConnectionError, http.client.RemoteDisconnected):
+                self.connection.close()  # it was idle for so long that the server had closed it
+                if fresh:
+                    raise
+            else:
+                response.read()
+                return response.status
+        raise AssertionError
 
 
 def bombard(data: Path, *, requests: int, seed: int) -> Bombardment:
