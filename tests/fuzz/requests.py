@@ -26,7 +26,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tenantry.server.runtime import Settings, serve
+from tenantry.server.runtime import serve
+from tenantry.server.settings import Settings
 from tests.fuzz.generator import REDIRECT, Generator, Known
 from tests.http_client import Browser, Client, initialize
 from tests.server.in_process import demo_config

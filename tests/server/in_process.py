@@ -28,7 +28,8 @@ from tenantry.server.audit_writer import AuditWriter
 from tenantry.server.bus import Bus
 from tenantry.server.figures import Figures
 from tenantry.server.keys import SigningKeys
-from tenantry.server.runtime import Parts, build, load_offer
+from tenantry.server.parts import Parts, build
+from tenantry.server.settings import load_offer
 from tenantry.server.store import Store
 
 HOST = "localhost:3000"

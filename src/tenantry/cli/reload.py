@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tenantry.cli.serve import DEFAULT_DATA
-from tenantry.server.runtime import process_serving
+from tenantry.server.data_directory import process_serving
 
 
 def reload(*, data: Path = DEFAULT_DATA) -> int:

@@ -13,7 +13,8 @@ from tenantry.config import Config, ConfigError, Mode, build, load
 from tenantry.server import runtime
 from tenantry.server.logs import log_to_stderr
 from tenantry.server.management import DEFAULT_PORT
-from tenantry.server.runtime import Settings, StartError
+from tenantry.server.parts import fresh
+from tenantry.server.settings import Settings, StartError, tls_of
 from tenantry.server.supervisor import Supervisor
 
 DEFAULT_DATA = Path(".tenantry")
@@ -97,11 +98,11 @@ def serve(
             management_port=None if management_port == "off" else management_port,
             read_again=lambda: read()[0],
         )
-        runtime.tls_of(settings)  # what is wrong with it is said before anything starts
+        tls_of(settings)  # what is wrong with it is said before anything starts
         if workers == 1:
             trio.run(lambda: runtime.serve(settings, on_ready=_say_ready))
         else:
-            supervisor = Supervisor(settings, count=workers, fresh=runtime.fresh)
+            supervisor = Supervisor(settings, count=workers, fresh=fresh)
             trio.run(lambda: supervisor.run(on_ready=_say_ready))
     except (ConfigError, StartError) as error:
         print(f"tenantry: {error}", file=sys.stderr)

@@ -1,69 +1,40 @@
-"""Builds the server out of its configuration, and keeps the order in which things start and stop.
+"""Serves in one process: the order in which things start and stop, and what signals do.
 
 The audit writer starts before the first request can come and stops after the last answer has left. It lives
 outside of the ASGI application: hypercorn would go on serving after an error there.
 """
 
-import fcntl
-import importlib
-import os
-import secrets
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
 import trio
 
-from tenantry import web
 from tenantry.audit.checkpoint import BadKey
 from tenantry.config import Config, ConfigError, is_loopback
 from tenantry.jsonrpc import Object
 from tenantry.mcp.offer import Offer
-from tenantry.mcp.prompts import Prompt
-from tenantry.mcp.resources import Resource
-from tenantry.mcp.tools import Tool
-from tenantry.policy import Directory
 from tenantry.server import host, management
-from tenantry.server.admission import Admission
-from tenantry.server.app import ANY, App, Routes
 from tenantry.server.asgi import application
-from tenantry.server.audit_endpoint import AuditEndpoint
 from tenantry.server.audit_key import AuditLogInUse
 from tenantry.server.audit_log import AuditLog, AuditLogDamaged, path_of
 from tenantry.server.audit_writer import AuditUnavailable, AuditWriter, State
-from tenantry.server.authentication import Authentication
 from tenantry.server.bus import Bus
-from tenantry.server.calls import Calls
 from tenantry.server.changes import Changes, World
-from tenantry.server.client_documents import Fetch, KnownClients
-from tenantry.server.event_store import EventStore
-from tenantry.server.features import Features
-from tenantry.server.feed import Feed
-from tenantry.server.fetch import Fetcher
+from tenantry.server.data_directory import own_data
 from tenantry.server.figures import SAMPLE_EVERY_S, Figures
-from tenantry.server.keys import SigningKeys
-from tenantry.server.legacy import LegacyEra
-from tenantry.server.login import Login
 from tenantry.server.management import Readiness
-from tenantry.server.mcp_endpoint import McpEndpoint
-from tenantry.server.modern import ModernEra, RequestStates
-from tenantry.server.oauth_endpoints import OAuthEndpoints
-from tenantry.server.ongoing import Ongoing
-from tenantry.server.people import peopled, settle
-from tenantry.server.services import Services
-from tenantry.server.sessions import Sessions
+from tenantry.server.parts import build, fresh
+from tenantry.server.people import settle
+from tenantry.server.settings import Settings, StartError, load_offer, reachable, replaceable, scheme, tls_of
 from tenantry.server.store import Store
-from tenantry.server.store.announcements import Kind as Announced
-from tenantry.server.tasks import Tasks
 
 CONFIG = "config"
 """Sent by the supervisor: the configuration that was read again."""
@@ -71,206 +42,6 @@ HEALTH = "health"
 """Sent to the supervisor each second: how it goes with the worker's audit log."""
 
 _log = structlog.get_logger()
-
-
-class StartError(Exception):
-    """The server can't start; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What `serve` is told beside the configuration."""
-
-    config: Config
-    source: str
-    """The configuration's name in errors."""
-    read_again: Callable[[], Config] | None = None
-    """Gives the configuration as it stands now; raises `ConfigError`."""
-    data: Path
-    checkpoint_copy: Path | None = None
-    """A second place for the audit log's checkpoints."""
-    host: str = "127.0.0.1"
-    port: int = 3000
-    management_port: int | None = None
-    """On loopback; 0 takes any free one, None does without."""
-    shares_port: bool = False
-    """Whether other processes listen on the same port (SO_REUSEPORT)."""
-    host_profile: str = "lean"
-    """`lean`, or `stock` for hypercorn's own stream classes."""
-    certificate: tuple[Path, Path] | None = None
-    """The PEM files of the certificate chain and of its key; None to be spoken to in the clear."""
-
-
-def load_offer(config: Config, *, source: str) -> Offer:
-    """Import the configured modules and take what the configuration names.
-
-    Raises `ConfigError` for a module that can't be imported and for a name that no module offers.
-    """
-    offered: list[Tool | Resource | Prompt] = []
-    for name in config.tool_modules:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(source, [f"tool_modules: {name} can't be imported: {error}"]) from error
-        offered += [item for item in vars(module).values() if isinstance(item, Tool | Resource | Prompt)]
-    wanted = {Tool: config.tools, Resource: config.resources, Prompt: config.prompts}
-    known = {(type(item), item.name) for item in offered}
-    missing = [
-        f"{table}.{name}: no module in tool_modules offers it"
-        for table, kind in (("tools", Tool), ("resources", Resource), ("prompts", Prompt))
-        for name in wanted[kind]
-        if (kind, name) not in known
-    ]
-    if missing:
-        raise ConfigError(source, missing)
-    return Offer.of(item for item in offered if item.name in wanted[type(item)])
-
-
-@contextmanager
-def own_data(data: Path) -> Iterator[None]:
-    """Make the data directory, keep others out of it, and hold it for this process alone.
-
-    Raises `StartError` where another server has it or where it can't be made.
-    """
-    try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        data.chmod(0o700)
-        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StartError(f"--data {data}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StartError(f"--data {data}: another tenantry is serving from it") from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d" % os.getpid(), 0)
-        yield
-    finally:
-        os.close(lock)
-
-
-def process_serving(data: Path) -> int | None:
-    """The id of the process that serves from the directory, None where there is none."""
-    try:
-        with (data / "lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int((data / "lock").read_text())
-    except OSError:
-        return None
-    return None
-
-
-def fresh() -> str:
-    """Give 256 random bits as URL-safe text."""
-    return secrets.token_urlsafe(32)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """A server that is built and does not run yet."""
-
-    app: App
-    sessions: Sessions
-    tasks: Tasks
-    changes: Changes
-    feed: Feed
-    admission: Admission
-
-
-def build(
-    config: Config,
-    *,
-    offer: Offer,
-    data: Path,
-    store: Store,
-    audit: AuditWriter,
-    sites: web.Sites,
-    bus: Bus,
-    figures: Figures,
-    clock: Callable[[], float] = time.time,
-    fetch: Fetch | None = None,
-) -> Parts:
-    """Wire everything up: the one place where the parts meet.
-
-    `fetch` gets clients' metadata documents; without it they come from the net.
-    """
-    changes = Changes(World(config.directory(), offer), bus, people=partial(peopled, store=store))
-    feed = Feed(store.announcements)
-    keys = SigningKeys(store, feed=feed, clock=clock)
-    feed.subscribe(lambda _: changes.people_changed(), Announced.PEOPLE_CHANGED)
-    sessions = Sessions(store=store, feed=feed, bus=bus, config=config, clock=clock, fresh=fresh)
-    events = EventStore(store, bus=bus, fresh=fresh)
-    states = RequestStates(keys.seal_key, clock)
-
-    def directory() -> Directory:
-        return changes.world.directory
-
-    authentication = Authentication(keys=keys, feed=feed, directory=directory, config=config, clock=clock)
-    ongoing = Ongoing(feed, stands=authentication.stands)
-    calls = Calls(
-        directory=directory,
-        audit=audit,
-        figures=figures,
-        clock=clock,
-        mode=config.mode.value,
-        timeout_s=config.limits.tool_timeout_s,
-    )
-    features = Features(config=config, changes=changes, calls=calls, seal=states.seal)
-    tasks = Tasks(
-        store=store, calls=calls, audit=audit, changes=changes, bus=bus, ongoing=ongoing, clock=clock, fresh=fresh
-    )
-    admission = Admission(config)
-    endpoint = McpEndpoint(
-        config=config,
-        authentication=authentication,
-        ongoing=ongoing,
-        admission=admission,
-        legacy=LegacyEra(
-            config=config,
-            features=features,
-            changes=changes,
-            sessions=sessions,
-            events=events,
-            audit=audit,
-            bus=bus,
-            clock=clock,
-        ),
-        modern=ModernEra(features=features, changes=changes, tasks=tasks, states=states),
-    )
-    services = Services(
-        config=config,
-        directory=directory,
-        store=store,
-        clients=KnownClients(
-            config=config,
-            store=store,
-            fetch=fetch or Fetcher(ports=config.clients.document_ports).get,
-            clock=clock,
-        ),
-        audit=audit,
-        keys=keys,
-        authentication=authentication,
-        feed=feed,
-        clock=clock,
-        fresh=fresh,
-    )
-    routes: Routes = {
-        "/mcp": {ANY: endpoint.handle},
-        **OAuthEndpoints(services).routes(),
-        **Login(services).routes(),
-        **AuditEndpoint(data).routes(),
-    }
-    feed.look()
-    return Parts(
-        app=App(routes, sites, answered=figures.request),
-        sessions=sessions,
-        tasks=tasks,
-        changes=changes,
-        feed=feed,
-        admission=admission,
-    )
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[str], None], stop: trio.Event | None = None) -> None:
@@ -310,7 +81,7 @@ async def run(
         denials_recorded=limits.denials_recorded,
         committed=figures.commit,
     )
-    sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host), scheme=_scheme(settings))
+    sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host), scheme=scheme(settings))
     parts = build(
         config, offer=offer, data=settings.data, store=store, audit=audit, sites=sites, bus=bus, figures=figures
     )
@@ -374,31 +145,6 @@ def reserve(settings: Settings) -> Iterator[int]:
     """Hold a port that several processes are going to listen on, and give it; raises `StartError`."""
     with _bind(settings) as held:
         yield held.getsockname()[1]
-
-
-def reachable(settings: Settings, port: int) -> Config:
-    """The configuration with its public URL; raises `StartError` where nobody said what that is."""
-    if settings.config.public_url:
-        if settings.certificate and not settings.config.secure:
-            raise StartError(f"--certfile serves https, and the public URL is {settings.config.public_url}")
-        return settings.config
-    if not is_loopback(settings.host):
-        raise StartError(f"--host {settings.host} is reached from elsewhere: say how with --public-url https://...")
-    return settings.config.at(f"{_scheme(settings)}://localhost:{port}")
-
-
-def _scheme(settings: Settings) -> str:
-    return "http" if settings.certificate is None else "https"
-
-
-def tls_of(settings: Settings) -> ssl.SSLContext | None:
-    """What the listener needs for https, None where it is spoken to in the clear; raises `StartError`."""
-    if settings.certificate is None:
-        return None
-    try:
-        return host.tls_context(*settings.certificate)
-    except host.TlsError as error:
-        raise StartError(f"--certfile, --keyfile: {error}") from None
 
 
 async def _show(
@@ -517,34 +263,10 @@ async def _reload_on_signal(
         task_status.started()
         async for _ in signals:
             try:
-                await replace_world(_replaceable(settings))
+                await replace_world(replaceable(settings))
             except ConfigError as error:
                 _log.error("the configuration was not reloaded", reason=str(error))
 
 
-def _replaceable(settings: Settings) -> Config:
-    config = reread(settings)
-    changed = differing(settings.config, config)
-    if changed:
-        raise ConfigError(settings.source, [f"{name}: a change of this needs a restart" for name in changed])
-    return config
-
-
 def _config_of(body: Object) -> Config:
     return Config.model_validate_json(body["config"])
-
-
-def reread(settings: Settings) -> Config:
-    """Read the configuration again; raises `ConfigError` for one that can't be served."""
-    if settings.read_again is None:
-        raise ConfigError(settings.source, ["it can't be read again"])
-    return reachable(replace(settings, config=settings.read_again()), settings.port)
-
-
-def differing(before: Config, after: Config) -> list[str]:
-    """What of a changed configuration can't be served without a restart."""
-    changing = {"tenants", "users", "tools", "resources", "prompts"}
-    fixed = [name for name in Config.model_fields.keys() - changing if getattr(before, name) != getattr(after, name)]
-    shares = [{name: (it.weight, it.calls_per_s) for name, it in config.tenants.items()} for config in (before, after)]
-    reshared = [f"tenants.{name}" for name in shares[0].keys() & shares[1].keys() if shares[0][name] != shares[1][name]]
-    return [*fixed, *reshared]

@@ -24,19 +24,10 @@ from tenantry.config import Config, ConfigError
 from tenantry.jsonrpc import Object
 from tenantry.server import management
 from tenantry.server.bus import WORKERS, Link
+from tenantry.server.data_directory import own_data
 from tenantry.server.management import Readiness
-from tenantry.server.runtime import (
-    CONFIG,
-    HEALTH,
-    Settings,
-    StartError,
-    differing,
-    manage,
-    own_data,
-    reachable,
-    reread,
-    reserve,
-)
+from tenantry.server.runtime import CONFIG, HEALTH, manage, reserve
+from tenantry.server.settings import Settings, StartError, differing, reachable, reread
 from tenantry.server.store import Store
 
 BACK_OFF_FIRST_S = 0.1

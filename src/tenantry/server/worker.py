@@ -14,7 +14,7 @@ from tenantry.jsonrpc import Object
 from tenantry.server import runtime
 from tenantry.server.bus import Bus, Link
 from tenantry.server.logs import log_to_stderr
-from tenantry.server.runtime import Settings, StartError
+from tenantry.server.settings import Settings, StartError, load_offer
 from tenantry.server.supervisor import READY
 
 _log = structlog.get_logger()
@@ -40,7 +40,7 @@ async def work(sock: socket.socket) -> None:
     link = Link(stream)
     await runtime.run(
         settings,
-        runtime.load_offer(settings.config, source=settings.source),
+        load_offer(settings.config, source=settings.source),
         bus=Bus(start["life"], link, alive=start["alive"]),
         number=start["number"],
         on_ready=lambda _: link.send(READY, {}),
