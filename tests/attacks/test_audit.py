@@ -260,6 +260,22 @@ def test_denials_and_failures_are_on_record_and_a_flood_of_strangers_is_not(serv
     assert text_of(spoken.call("echo", {"message": "still here"})) == "still here"
 
 
+@attack("AUDIT-13")
+def test_a_flood_of_denials_is_summed_up_and_the_sum_is_right(start, mode):
+    server = start(mode)
+    spoken = speaker(server, sign_in(server, "bob").access)
+    for _ in range(130):
+        spoken.call("export_report", {"report_id": "r"})
+    assert text_of(spoken.call("echo", {"message": "still here"})) == "still here"
+    server.running.process.send_signal(signal.SIGTERM)
+    assert server.running.process.wait(30) == 0
+    server.stopped = True
+    single = len(server.records("tool_denied", subject="bob"))
+    summed = sum(entry["count"] for entry in server.records("denials_summarised", subject="bob"))
+    assert single <= 105
+    assert single + summed == 130
+
+
 def spoken_as(server: Target, token: str) -> Speaker:
     """A client that needs no handshake, where there is one."""
     return modern(server, token) if server.modern else legacy(server, token)

@@ -12,6 +12,7 @@ from tests.attacks.speaker import Speaker, eras, legacy, modern, speaker, text_o
 from tests.attacks.table import attack
 from tests.attacks.target import Target
 from tests.attacks.wire import Reply, eventually
+from tests.running import free_port
 
 FOREIGN = (b"canary-document-of-globex", b"ledger of globex", b"forecast for globex", b"report")
 NEVER = "never-was-" + "x" * 33
@@ -250,6 +251,25 @@ def test_names_that_clients_choose_do_not_swell_records_or_logs(server):
     server.form("/token", {"grant_type": "refresh_token", "refresh_token": "r" * 9000, "client_id": "c" * 5000})
     assert all(len(json.dumps(record)) < 2048 for record in server.records()[before:])
     assert all(len(line) < 1024 for line in server.running.logged()[logged:].splitlines())
+
+
+@attack("TENANCY-09")
+def test_names_that_clients_choose_are_no_labels(start, mode):
+    port = free_port()
+    server = start(mode, "--management-port", str(port))
+    spoken = speaker(server, sign_in(server, "bob").access)
+    for number in range(20):
+        spoken.call(f"chosen-name-{number}", {})
+        spoken.ask("resources/read", {"uri": f"note://chosen-name-{number}"})
+        server.ask("GET", f"/chosen-name-{number}")
+    assert text_of(spoken.call("echo", {"message": "x"})) == "x"
+    server.port, public = port, server.port
+    try:
+        figures = server.ask("GET", "/metrics").text
+    finally:
+        server.port = public
+    assert "echo" in figures
+    assert "chosen-name" not in figures
 
 
 @attack("TENANCY-08")
