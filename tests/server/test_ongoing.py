@@ -75,7 +75,7 @@ async def test_an_open_stream_ends_with_its_last_chunk_when_its_grant_ends_elsew
         headers, others = await session(server, token), await session(server, other)
         nursery.start_soon(gone.ask, streams(server, kind, token, headers, gate))
         nursery.start_soon(stays.ask, streams(server, kind, other, others, gate))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await until(lambda: bool(gone.heard) and bool(stays.heard))
             await end(server, how)
             await until(lambda: gone.answer is not None)
@@ -105,7 +105,7 @@ async def test_a_call_under_way_is_cancelled_and_on_record_and_its_client_is_tol
             "modern": lambda hear: server.modern("tools/call", token, name="quiet", arguments={}),
         }
         nursery.start_soon(asked.ask, requests[era])
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await inside.wait()
             await end(server, "family")
             await until(lambda: asked.answer is not None)
@@ -128,7 +128,7 @@ async def test_a_task_of_an_ended_grant_is_cancelled(tmp_path):
     async with in_process(tmp_path, offer=[endless]) as server:
         created = await server.modern("tools/call", server.token(), capabilities=TASKS, name="endless", arguments={})
         task_id = created.json["result"]["taskId"]
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await inside.wait()
             await end(server, "family")
             await until(lambda: server.records()[-1]["kind"] == "tool_call")
@@ -164,7 +164,7 @@ async def test_an_open_stream_ends_with_its_access_token(tmp_path, kind):
     async with in_process(tmp_path, offer=[gate.tool()]) as server:
         token = server.token(**ALMOST)
         headers = await session(server, token)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await asked.ask(streams(server, kind, token, headers, gate))
 
         assert asked.answer is not None
@@ -175,7 +175,7 @@ async def test_the_stream_of_a_modern_call_ends_with_its_access_token_and_the_ca
     gate, asked = Gate(), Asked()
     async with in_process(tmp_path, offer=[gate.tool()]) as server:
         token = server.token(**ALMOST)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await asked.ask(streams(server, "modern call", token, {}, gate))
 
         assert asked.answer is not None
@@ -189,7 +189,7 @@ async def test_the_stream_of_a_legacy_call_is_released_and_its_client_comes_back
         token = server.token(**ALMOST)
         headers = await session(server, token)
         nursery.start_soon(asked.ask, streams(server, "legacy call", token, headers, gate))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await until(lambda: b"retry:" in asked.heard)
             last = Answered(200, {}, asked.heard).ids[-1]
             gate.go.set()
