@@ -12,8 +12,11 @@ from tenantry import CallContext, tool
 from tenantry.audit import record
 from tenantry.oauth.token import CodeGrant
 from tenantry.server.departures import end_the_departed
+from tenantry.server.feed import Feed
+from tenantry.server.ongoing import Ongoing
 from tenantry.server.store import Store
 from tests.server.in_process import Answered, InProcess, demo_config, in_process, until
+from tests.server.test_sessions import ALICE
 from tests.server.test_streams import CALL, Gate, resume, session
 
 TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
@@ -228,4 +231,15 @@ async def test_who_has_left_the_directory_keeps_nothing_and_it_is_on_record(tmp_
     assert [(entry["kind"], entry["tenant"], entry["subject"]) for entry in kept] == [
         ("subject_ended", "tenant-a", "zoe")
     ]
+    store.close()
+
+
+@pytest.mark.parametrize("stands", [True, False])
+async def test_what_begins_after_its_grant_has_ended_is_cut_at_once(tmp_path, stands):
+    # Between a request's authentication and the start of its stream the end may have been announced already.
+    store = Store.open(tmp_path / "state.db")
+    ongoing = Ongoing(Feed(store.announcements), stands=lambda _: stands)
+    with ongoing.of(ALICE) as scope:
+        await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught is not stands
     store.close()
