@@ -203,7 +203,5 @@ async def test_neither_purge_nor_a_full_house_takes_a_service_account(world):
     client_id = await service(world)
     world.now += 10 * 365 * 86_400
     await world.store.purge(now=world.now, family_s=1, idle_client_s=1)
-    await world.store.clients.register(
-        "new", {}, network="n", fingerprint=None, now=world.now, unused_s=1, family_s=1, keep=1
-    )
+    await world.store.clients.register("new", {}, network="n", fingerprint=None, now=world.now, unused_s=1, keep=1)
     assert (await ask(world, client_id)).status == 200
