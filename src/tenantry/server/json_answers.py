@@ -32,13 +32,13 @@ def document(make: Callable[[], Mapping[str, object]]) -> Handler:
     """A handler that answers a public document, or that it has not changed (RFC 9110 section 13.1.2)."""
 
     async def handler(exchange: Exchange) -> web.Response:
-        answer = json_answer(200, make(), {"cache-control": f"public, max-age={METADATA_MAX_AGE_S}"})
+        answer = json_answer(200, make(), {})
         etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
-        headers = {**answer.headers, "etag": etag}
+        validity = {"cache-control": f"public, max-age={METADATA_MAX_AGE_S}", "etag": etag}
         known = (exchange.request.headers.get("if-none-match") or "").split(",")
         if {"*", etag} & {each.strip().removeprefix("W/") for each in known}:
-            return web.Response(status=304, headers=headers)
-        return web.Response(status=200, headers=headers, body=answer.body)
+            return web.Response(status=304, headers=validity)
+        return web.Response(status=200, headers={**answer.headers, **validity}, body=answer.body)
 
     return handler
 
