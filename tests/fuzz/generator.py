@@ -73,21 +73,23 @@ FORMS: dict[str, dict[str, list[str]]] = {
     "/logout": {"sealed": [""]},
     "/account": {"sealed": [""]},
 }
-METADATA = [
-    "redirect_uris",
-    "client_name",
-    "grant_types",
-    "response_types",
-    "token_endpoint_auth_method",
-    "scope",
-    "contacts",
-    "jwks",
-    "jwks_uri",
-    "logo_uri",
-    "software_statement",
-    "application_type",
-    "x",
-]
+# What a client may well say of itself.
+METADATA: dict[str, list[Any]] = {
+    "redirect_uris": [["http://localhost/cb"], ["https://a.example/cb", REDIRECT]],
+    "client_name": ["A client", "Näme"],
+    "grant_types": [["authorization_code", "refresh_token"], ["authorization_code"]],
+    "response_types": [["code"]],
+    "token_endpoint_auth_method": ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"],
+    "scope": ["tools:call", "admin x"],
+    "contacts": [["me@a.example"]],
+    "jwks": [{"keys": []}],
+    "jwks_uri": ["https://a.example/keys"],
+    "logo_uri": ["https://a.example/logo", "file:///etc/passwd"],
+    "software_statement": ["e30.e30."],
+    "application_type": ["native", "web"],
+    "x": ["x"],
+}
+ODD_URIS = ["javascript:x", "http://a.example", "https://a@b.example", "", "\x00"]
 DOCUMENTS = [
     "/.well-known/oauth-authorization-server",
     "/.well-known/oauth-protected-resource/mcp",
@@ -256,13 +258,9 @@ class Generator:
         return str(self._some(*good) or known[name][number % len(known[name])])
 
     def _register(self) -> Made:
-        document: Any = {name: self._json() for name in self._several(METADATA, 40)}
-        if self._chance(70):
-            document["redirect_uris"] = [
-                self._some(
-                    "http://localhost/cb", "https://a.example/cb", "javascript:x", "http://a.example", "", "\x00"
-                )
-            ]
+        document = {name: self._often(self._some(*METADATA[name]), 92) for name in self._several(list(METADATA), 35)}
+        if self._chance(85):
+            document["redirect_uris"] = self._some(*METADATA["redirect_uris"] * 3, [self._some(*ODD_URIS)])
         kind = self._some(*["application/json"] * 9, "text/plain")
         return {"content-type": kind}, json.dumps(self._often(document, 95)).encode()
 

@@ -8,6 +8,7 @@ def test_no_generated_request_is_answered_5xx_or_leaves_anything(tmp_path):
 
     assert done.faults == []
     assert done.statuses[200] > 10
+    assert done.statuses[201] > 3
     assert done.statuses[400] > 100
     assert sum(done.statuses.values()) >= 600
 
