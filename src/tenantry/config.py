@@ -306,6 +306,12 @@ class Config(_Section):
             urls += [f"{scheme}://{name}:{bound_port}" for name in _LOOPBACK_NAMES]
         return Sites.of(*urls)
 
+    @property
+    def needed_scopes(self) -> tuple[str, ...]:
+        """The scopes that some tool, resource or prompt needs, in the order in which they are described."""
+        features = [section for table in _FEATURES for section in getattr(self, table).values()]
+        return tuple(name for name in self.scopes if any(name in section.scopes for section in features))
+
     def directory(self) -> Directory:
         """Build what `policy.decide` looks things up in."""
         return Directory(

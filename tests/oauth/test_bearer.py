@@ -56,14 +56,14 @@ def test_what_can_not_be_a_token_is_an_invalid_one(field: str):
 
 
 def test_without_a_token_the_challenge_names_no_error():
-    assert bearer.challenge(config()) == (f'Bearer resource_metadata="{METADATA}", scope="docs:read docs:export admin"')
+    assert bearer.challenge(config()) == (f'Bearer resource_metadata="{METADATA}", scope="docs:read"')
 
 
 def test_with_a_bad_token_the_challenge_says_so():
     error = OAuthError("invalid_token", 'a "quoted"\r\nword', detail="secret reason")
     assert bearer.challenge(config(), error=error) == (
         'Bearer error="invalid_token", error_description="a ?quoted???word", '
-        f'resource_metadata="{METADATA}", scope="docs:read docs:export admin"'
+        f'resource_metadata="{METADATA}", scope="docs:read"'
     )
 
 
@@ -76,3 +76,7 @@ def test_one_challenge_asks_for_every_scope_that_is_needed():
 def test_a_server_without_scopes_names_none():
     challenge = bearer.challenge(config(scopes={}, tools={}, tenants={}, users={}))
     assert challenge == f'Bearer resource_metadata="{METADATA}"'
+
+
+def test_a_scope_that_nothing_offered_needs_is_not_asked_of_everybody():
+    assert "audit:read" not in bearer.challenge(config(scopes={**config().scopes, "audit:read": "Read the audit log"}))

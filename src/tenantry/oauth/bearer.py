@@ -1,7 +1,7 @@
 """The resource server's end of RFC 6750: read the access token from the header, and build the challenges."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from tenantry import web
@@ -20,8 +20,8 @@ class ProtectedResource(Protocol):
         """The identifier that is the audience of access tokens (RFC 8707)."""
 
     @property
-    def scopes(self) -> Mapping[str, str]:
-        """Every scope that there is, with its meaning for people."""
+    def needed_scopes(self) -> Sequence[str]:
+        """Every scope that something offered needs."""
 
 
 class NoToken(Exception):
@@ -57,10 +57,10 @@ def _in_query(query: str) -> bool:
 def challenge(protected: ProtectedResource, *, error: OAuthError | None = None) -> str:
     """The `WWW-Authenticate` value of a 400 or 401 (RFC 6750 section 3, RFC 9728 section 5.1).
 
-    Names every scope that is offered, because clients are poor at asking for more later. Without `error` the
-    client is told nothing but where to go.
+    Names every scope that something offered needs, because clients are poor at asking for more later. Without `error`
+    the client is told nothing but where to go.
     """
-    return _challenge(protected, protected.scopes, error)
+    return _challenge(protected, protected.needed_scopes, error)
 
 
 def insufficient_scope(protected: ProtectedResource, needed: Iterable[str]) -> str:
