@@ -7,6 +7,14 @@ RECORD = {"kind": "tool_call", "jsonrpc_id": "c1", "outcome": "succeeded"}
 OTHER = {"kind": "token_issued", "client": "x"}
 
 
+def summary(count: int, tool: str = "far") -> dict[str, object]:
+    return {"kind": "denials_summarised", "tool": tool, "count": count}
+
+
+def denied(**more: int) -> History:
+    return history(outcome="denied", tool="far", **more)
+
+
 def history(*, asked: int = 1, answered: int = 1, **said: object) -> History:
     kept = History()
     for _ in range(asked):
@@ -25,6 +33,8 @@ def history(*, asked: int = 1, answered: int = 1, **said: object) -> History:
         ([history(asked=2)], [RECORD]),
         ([history(asked=2), History()], [RECORD, RECORD]),
         ([], [{"kind": "login", "subject": "alice"}]),
+        ([denied()], [summary(1)]),
+        ([denied(), history(answered=0)], [summary(2)]),
     ],
 )
 def test_what_agrees_is_no_difference(kept, entries):
@@ -40,6 +50,9 @@ def test_what_agrees_is_no_difference(kept, entries):
         ([], [RECORD], "asked 0"),
         ([history(outcome="tool_error")], [RECORD], "answered as outcome 'tool_error', recorded as 'succeeded'"),
         ([history()], [RECORD, OTHER], "token_issued x"),
+        ([denied()], [], "denials of far: 1 answered without a record, summaries count 0"),
+        ([denied()], [summary(2)], "summaries count 2"),
+        ([denied()], [summary(1), summary(1, "near")], "denials of near"),
     ],
 )
 def test_what_differs_is_said(kept, entries, says):

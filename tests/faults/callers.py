@@ -51,6 +51,8 @@ class Caller:
     _client: Client | None = None
     _access_token: str = ""
     _refresh_token: str = ""
+    _refreshing: bool = False
+    """Whether an answer was lost: the token may be rotated, and counts only for a while longer."""
     _session: str | None = None
     _connection: http.client.HTTPConnection | None = None
 
@@ -76,7 +78,9 @@ class Caller:
     def refresh(self) -> None:
         """Rotate the refresh token; raises where the connection breaks."""
         if self._client is not None:
+            self._refreshing = True
             self._take(self._client, "token_refreshed", self._client.refresh_form(self._refresh_token))
+            self._refreshing = False
 
     def _take(self, client: Client, kind: str, form: str) -> None:
         event = Event(kind, client.client_id)
@@ -94,7 +98,7 @@ class Caller:
         choice = self.rng.random()
         if self._client is None or choice < logins:
             self.sign_in()
-        elif choice < logins + 0.01:
+        elif self._refreshing or choice < logins + 0.01:
             self.refresh()
         elif choice < logins + 0.02:
             self._stand_by()

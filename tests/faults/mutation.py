@@ -75,7 +75,7 @@ def _write(data: Path, *, first: int, older: list[Path]) -> Path:
 Mutation = Callable[[Path, Stock, random.Random], None]
 
 
-def some_bytes(path: Path, _: Stock, rng: random.Random) -> None:
+def some_bytes(path: Path, stock: Stock, rng: random.Random) -> None:
     """Change up to four bytes anywhere in the file."""
     content = bytearray(path.read_bytes())
     for _byte in range(rng.randint(1, 4)):
