@@ -492,11 +492,13 @@ async def test_a_stream_before_the_body_was_read_is_a_fault_of_ours():
 
 
 @pytest.mark.trio
-async def test_a_websocket_is_refused_and_the_lifespan_not_served():
+async def test_a_websocket_is_refused_as_a_request_is_and_the_lifespan_not_served():
     client = Client()
     client.scope["type"] = "websocket"
     await client.ask(unauthorized)
-    assert client.sent == [{"type": "websocket.close", "code": 1000, "reason": ""}]
+    start, body = client.sent
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 401)
+    assert (body["type"], body["body"]) == ("websocket.http.response.body", b"who?")
     client.scope["type"] = "lifespan"
     with pytest.raises(NotImplementedError):
         await client.ask(unauthorized)

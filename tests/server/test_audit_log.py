@@ -128,7 +128,7 @@ def test_a_log_is_readable_while_it_is_written_to(path):
     log = AuditLog(path)
     log.commit([entry(1)])
     reader = audit_log.read(path)
-    with closing(reader):  # type: ignore[type-var]
+    with closing(reader):
         first = next(reader)
         log.commit([entry(2)])
     log.close()

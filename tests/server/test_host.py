@@ -62,7 +62,15 @@ async def receive_all(stream: trio.SocketStream) -> bytes:
     return received
 
 
+TAIL = WEBSOCKET.replace(b"/ws", b"/audit/tail")
 ONE_PACKET = {
+    "a websocket where there may be one, refused": (TAIL + b"\r\n", 404),
+    "a websocket of another version": (TAIL.replace(b"Version: 13", b"Version: 8") + b"\r\n", 400),
+    "a websocket without a key": (TAIL.replace(b"Sec-WebSocket-Key", b"X") + b"\r\n", 400),
+    "a websocket with non-ascii extensions where there may be one": (
+        TAIL + b"Sec-WebSocket-Extensions: \xff\r\n\r\n",
+        404,
+    ),
     "a websocket upgrade with a byte behind it": (WEBSOCKET + b"\r\nX", 404),
     "a websocket with non-ascii extensions": (WEBSOCKET + b"Sec-WebSocket-Extensions: \xff\r\n\r\n", 404),
     "a websocket with a bad window": (
@@ -125,6 +133,42 @@ async def test_a_refused_request_closes_the_connection_although_the_client_keeps
         baseline = Baseline.now()
         assert b"connection: close" in (await talk(port, packet)).lower()
         await baseline.restored()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "frames",
+    [
+        b"X" * 10,
+        b"\x81\x01a",
+        b"\x88\x80\0\0\0\0" * 3,
+        b"\x81\xff" + b"\x7f" * 12,
+        b"\x01\x80\0\0\0\0" * 9,
+        b"\x89\x80\0\0\0\0" * 50,
+    ],
+    ids=["noise", "unmasked", "closed thrice", "endless", "fragments", "pings"],
+)
+async def test_what_comes_on_a_websocket_costs_its_own_connection_alone(frames, logs):
+    async def socket(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await plain()(scope, receive, send)
+            return
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    async with hosted(socket) as port:
+        baseline = Baseline.now()
+        await talk(port, TAIL + b"\r\n" + frames, half_close=True)
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        async with stream:
+            await stream.send_all(TAIL + b"\r\n")
+            await receive_until(stream, b"\r\n\r\n")
+            await stream.send_all(frames)
+        assert status(await talk(port, GOOD)) == 200
+        await baseline.restored()
+    assert logs == []
 
 
 @pytest.mark.trio

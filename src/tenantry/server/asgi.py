@@ -216,12 +216,24 @@ class EventStream:
     """Sent last where the stream did not end because its client left."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocket:
+    """An answer that goes on as a WebSocket (RFC 6455), in one direction: `run` gets a function that sends text.
+
+    It is cancelled when the client leaves or says anything, at `deadline` (trio's clock, seconds) and when the server
+    closes.
+    """
+
+    run: Callable[[Callable[[str], Awaitable[None]]], Awaitable[None]]
+    deadline: float = float("inf")
+
+
 class Answered:
     """The handler has sent the whole answer itself."""
 
 
 ANSWERED = Answered()
-Answer: TypeAlias = web.Response | EventStream | Answered
+Answer: TypeAlias = web.Response | EventStream | WebSocket | Answered
 Handler: TypeAlias = Callable[[Exchange], Awaitable[Answer]]
 
 
@@ -235,7 +247,7 @@ def application(
 
     `handle` translates its own exceptions; whatever still comes out of it is logged and becomes a bare 500. A
     doubled single-valued header is answered 400 before `handle` sees it. Open event streams end when `closing` is
-    set. WebSockets are refused, and the lifespan is not served: nothing that must live may live there.
+    set. The lifespan is not served: nothing that must live may live there.
 
     Behind `proxies`, a request's peer and scheme are those of the client that they name. With `https_for_good` every
     answer over https says so (RFC 6797 section 7.1).
@@ -243,7 +255,7 @@ def application(
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000, "reason": ""})
+            await _over_websocket(handle, {**scope, "method": "GET"}, receive, send, closing=closing, proxies=proxies)
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"scope {scope['type']} is not served")
@@ -253,6 +265,9 @@ def application(
         body = scope["extensions"].get(BODY) if "extensions" in scope else None
         exchange = Exchange(request, receive, send, body_due=_announces_body(scope), body=body)
         answer, fields = await _answer(handle, exchange, refusal)
+        if isinstance(answer, WebSocket):  # RFC 9110 section 15.5.22
+            answer = web.Response(status=426, headers={"upgrade": "websocket", "connection": "upgrade"})
+            fields = _fields(answer)
         if isinstance(answer, Answered):
             return
         if isinstance(answer, EventStream):
@@ -265,6 +280,32 @@ def application(
             await send(_body(_payload(answer)))
 
     return app
+
+
+async def _over_websocket(
+    handle: Handler, scope: Message, receive: Receive, send: Send, *, closing: trio.Event, proxies: Proxies
+) -> None:
+    request, refusal = _request(scope, proxies)
+    answer, fields = await _answer(handle, Exchange(request, receive, send, body_due=False), refusal)
+    if isinstance(answer, web.Response):
+        await send({"type": "websocket.http.response.start", "status": answer.status, "headers": fields})
+        await send({"type": "websocket.http.response.body", "body": _payload(answer)})
+        return
+    if not isinstance(answer, WebSocket):
+        raise NotImplementedError("a WebSocket is answered by one, or by a refusal")
+    await receive()  # websocket.connect
+    await send({"type": "websocket.accept"})
+
+    async def send_text(text: str) -> None:
+        await send({"type": "websocket.send", "text": text})
+
+    async def client() -> None:
+        await receive()  # whatever it is: a disconnect, or words where none are wanted
+
+    async with cancelled_by(client, closing.wait) as block:
+        block.deadline = answer.deadline
+        await answer.run(send_text)
+    await send({"type": "websocket.close", "code": 1001 if closing.is_set() else 1000})
 
 
 async def _answer(handle: Handler, exchange: Exchange, refusal: web.Response | None) -> tuple[Answer, Fields]:
@@ -396,7 +437,7 @@ def _payload(answer: web.Response) -> bytes:
 
 
 def _fields(answer: Answer) -> Fields:
-    if isinstance(answer, Answered):
+    if isinstance(answer, Answered | WebSocket):
         return []
     fields = [_field(name.lower(), value) for name, value in answer.headers.items()]
     if isinstance(answer, EventStream):

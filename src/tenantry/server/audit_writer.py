@@ -132,6 +132,8 @@ class AuditWriter:
         self.health = AuditHealth(State.OK, clock())
         self.failure: Exception | None = None
         """Why the log fails, until it has recovered."""
+        self.news = trio.Event()
+        """Set, and another put in its place, when there are new records: take it before reading, to miss none."""
 
     @property
     def waiting(self) -> int:
@@ -233,6 +235,8 @@ class AuditWriter:
             for ticket in batch:
                 ticket.durable = True
             self._committed(len(batch), trio.current_time() - began)
+            self.news.set()
+            self.news = trio.Event()
             self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)
         finally:
             for ticket in batch:

@@ -14,6 +14,7 @@ from tenantry.policy import Directory
 from tenantry.server.admission import Admission
 from tenantry.server.app import ANY, App, Routes
 from tenantry.server.audit_endpoint import AuditEndpoint
+from tenantry.server.audit_tail import AuditTail
 from tenantry.server.audit_writer import AuditWriter
 from tenantry.server.authentication import Authentication
 from tenantry.server.bus import Bus
@@ -139,6 +140,9 @@ def build(
         **OAuthEndpoints(services).routes(),
         **Login(services).routes(),
         **AuditEndpoint(data).routes(),
+        **AuditTail(
+            data, config=config, audit=audit, authentication=authentication, directory=directory, ongoing=ongoing
+        ).routes(),
     }
     feed.look()
     return Parts(

@@ -4,7 +4,7 @@ A long read is many short transactions: the file can only grow, so pages that we
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,15 +39,15 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
 
 
-def read(path: Path, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+def read(path: Path, *, after: int = 0, page: int = PAGE) -> Generator[tuple[int, bytes], None, None]:
     """Give sequence number and stored bytes of each record behind `after` that was not pruned, in order.
 
-    Raises `AuditLogUnreadable` where the file can't be read.
+    `page` records are in memory at once. Raises `AuditLogUnreadable` where the file can't be read.
     """
     question = "SELECT seq, body FROM record WHERE seq > ? AND body IS NOT NULL ORDER BY seq LIMIT ?"
     try:
         with closing(open_for_reading(path)) as connection:
-            while rows := connection.execute(question, (after, PAGE)).fetchall():
+            while rows := connection.execute(question, (after, page)).fetchall():
                 yield from rows
                 after = rows[-1][0]
     except sqlite3.Error as error:

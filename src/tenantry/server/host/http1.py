@@ -6,9 +6,12 @@ from typing import cast
 import h11
 from hypercorn.events import Closed, Event
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import Response
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.events import Request, Response
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.typing import TaskGroup
+from wsproto.utilities import LocalProtocolError
 
+from tenantry.server.host import websocket
 from tenantry.server.host.limits import HostLimits
 from tenantry.server.host.settings import Settings
 
@@ -35,6 +38,8 @@ class Http1(H11Protocol):
             await super().handle(event)
         except _Refused as refusal:
             await self._refuse(refusal)
+        except LocalProtocolError:  # bytes on a WebSocket that is closed
+            await self.send(Closed())
 
     async def _refuse(self, refusal: "_Refused") -> None:
         fields = [(b"content-length", b"0"), (b"connection", b"close")]
@@ -54,7 +59,35 @@ class Http1(H11Protocol):
         _check_head(event, cast("Settings", self.config).limits)
 
     async def _create_stream(self, request: h11.Request) -> None:
-        await super()._create_stream(_without_upgrade(request))
+        if websocket.is_wanted(request):
+            await self._open_websocket(request, self.task_group)
+        else:
+            await super()._create_stream(_without_upgrade(request))
+
+    async def _open_websocket(self, request: h11.Request, tasks: TaskGroup) -> None:
+        stream = websocket.Socket(
+            self.app,
+            self.config,
+            self.context,
+            tasks,
+            self.ssl,
+            self.client,
+            self.server,
+            self.stream_send,
+            STREAM_ID,
+        )
+        self.stream = stream
+        self.connection = H11WSConnection(cast("h11.Connection", self.connection))
+        await stream.handle(
+            Request(
+                stream_id=STREAM_ID,
+                headers=websocket.fields(request),
+                http_version=request.http_version.decode(),
+                method=request.method.decode("ascii"),
+                raw_path=request.target,
+                state=self.connection_state,
+            )
+        )
 
 
 class _Refused(Exception):

@@ -20,6 +20,7 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, H11SendableEvent, Scope
 
 from tenantry.server.asgi import BODY, ASGIApp, Message
+from tenantry.server.host import websocket
 from tenantry.server.host.http1 import Http1
 
 # What a client sends ahead while its request is answered; more of it waits in the kernel.
@@ -49,6 +50,7 @@ class LeanHttp1(Http1):
         answer: Callable[[bytes], Awaitable[None]],
     ) -> None:
         super().__init__(*arguments)
+        self._tasks = self.task_group
         self.task_group = self  # type: ignore[assignment]  # of which hypercorn's stream asks `spawn_app` alone
         self._pull = pull
         self._answer = answer
@@ -57,6 +59,9 @@ class LeanHttp1(Http1):
         self._held = b""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if websocket.is_wanted(request):  # both sides talk when they like, so the application has a task of its own
+            await self._open_websocket(request, self._tasks)
+            return
         stream = _Stream(
             self.app,
             self.config,

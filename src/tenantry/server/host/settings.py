@@ -8,6 +8,9 @@ from hypercorn.config import Config
 
 from tenantry.server.host.limits import HostLimits
 
+# What a client may send in one message; ours have nothing to say.
+WEBSOCKET_BYTES = 4096
+
 
 class Settings(Config):
     """The settings that `HostLimits` says."""
@@ -16,6 +19,7 @@ class Settings(Config):
         self.limits = limits
         self.h11_max_incomplete_size = limits.header_bytes
         self.keep_alive_max_requests = sys.maxsize
+        self.websocket_max_message_size = WEBSOCKET_BYTES
         self.accesslog = None
         self.errorlog = None
         self._date = (0, [(b"date", b"")])

@@ -34,10 +34,11 @@ class Tasks(TaskGroup):
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the application on one request; gives the function that takes the request's messages."""
+        disconnect = f"{scope['type']}.disconnect"
         entrance, exit_ = trio.open_memory_channel[Message](INBOX_EVENTS)
 
         async def put(event: ASGIReceiveEvent) -> None:
-            if event["type"] == "http.disconnect":
+            if event["type"] == disconnect:
                 entrance.close()
                 return
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -47,7 +48,7 @@ class Tasks(TaskGroup):
             try:
                 return await exit_.receive()
             except trio.EndOfChannel:
-                return {"type": "http.disconnect"}
+                return {"type": disconnect}
 
         async def run() -> None:
             with exit_:
