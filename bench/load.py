@@ -2,7 +2,7 @@
 
 Runs as a process of its own (`python -m bench.load`), over epoll and prebuilt bytes, at some 30 us a call, so that
 it is not what is measured. Every call has its own JSON-RPC id; an answer with another id, another status or an
-error counts as a failure.
+error counts as a failure. Both ways of telling an answer's length are understood, for the peers' sake.
 """
 
 import argparse
@@ -12,11 +12,19 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
+ANSWER_TIMEOUT_S = 10.0
+RECONNECT_TRIES, RECONNECT_S = 100, 0.02
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
+
+
+# status, body, number of the call -> whether the answer is as it should be
+Judge = Callable[[int, bytes, int], bool]
 
 
 @dataclass(slots=True)
@@ -34,6 +42,8 @@ class Tally:
     """What a run gave: times in seconds."""
 
     latencies: list[float] = field(default_factory=list)
+    moments: list[float] = field(default_factory=list)
+    """When each of the answers came."""
     failures: int = 0
     first_failure: str = ""
 
@@ -102,62 +112,136 @@ def open_session(url: str, token: str) -> str | None:
     return None
 
 
-def run(url: str, token: str, *, callers: int, seconds: float, era: str, session: str | None) -> Tally:
-    """Call for `seconds` and give the tally; the last calls are waited for."""
-    parts = urlsplit(url)
-    build = request_builder(url, token, era=era, session=session)
-    selector = selectors.DefaultSelector()
-    tally = Tally()
-    number = 0
+def run(
+    url: str, build: Callable[[int], bytes], judge: Judge, *, callers: int, seconds: float, reconnect: bool = False
+) -> Tally:
+    """Send what `build` gives for `seconds` and give the tally; the last answers are waited for.
+
+    A connection that ends is a failure; with `reconnect` its caller goes on with a new one.
+    """
+    load = _Load(url, build, judge, reconnect=reconnect)
     until = time.perf_counter() + seconds
     for _ in range(callers):
-        sock = socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10)
+        load.connect()
+    while load.callers:
+        for key, _ in load.selector.select(timeout=ANSWER_TIMEOUT_S):
+            load.serve(key.data, more=time.perf_counter() < until)
+    return load.tally
+
+
+class _Load:
+    """The callers of one run."""
+
+    def __init__(self, url: str, build: Callable[[int], bytes], judge: Judge, *, reconnect: bool) -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "", parts.port or 80)
+        self._build = build
+        self._judge = judge
+        self._reconnect = reconnect
+        self._number = 0
+        self.selector = selectors.DefaultSelector()
+        self.tally = Tally()
+        self.callers = 0
+
+    def connect(self) -> None:
+        """Let one more caller begin."""
+        sock = socket.create_connection(self._address, timeout=ANSWER_TIMEOUT_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         caller = Caller(sock)
-        selector.register(sock, selectors.EVENT_READ, caller)
-        number += 1
-        _send(caller, number, build)
-    open_callers = callers
-    while open_callers:
-        for key, _ in selector.select(timeout=10):
-            caller = key.data
-            done = _receive(caller, tally)
-            if done is None:
-                continue
-            if done and time.perf_counter() < until:
-                number += 1
-                _send(caller, number, build)
+        self.selector.register(sock, selectors.EVENT_READ, caller)
+        self.callers += 1
+        self._send(caller)
+
+    def serve(self, caller: Caller, *, more: bool) -> None:
+        """Take what has come for a caller, and let it go on where there is to be more."""
+        try:
+            done = self._receive(caller)
+        except OSError as error:
+            done = self._lost(str(error))
+        if done is None:
+            return
+        if done and more:
+            self._send(caller)
+            return
+        self.selector.unregister(caller.sock)
+        caller.sock.close()
+        self.callers -= 1
+        if more and self._reconnect:
+            self._connect_again()
+
+    def _connect_again(self) -> None:
+        for _ in range(RECONNECT_TRIES):
+            try:
+                self.connect()
+            except OSError as error:
+                self._lost(str(error))
+                time.sleep(RECONNECT_S)
             else:
-                selector.unregister(caller.sock)
-                caller.sock.close()
-                open_callers -= 1
-    return tally
+                return
 
+    def _send(self, caller: Caller) -> None:
+        self._number += 1
+        caller.id, caller.sent_at = self._number, time.perf_counter()
+        with suppress(ConnectionError):  # the answer that does not come is the failure
+            caller.sock.sendall(self._build(self._number))
 
-def _send(caller: Caller, number: int, build: Callable[[int], bytes]) -> None:
-    caller.id, caller.sent_at = number, time.perf_counter()
-    caller.sock.sendall(build(number))
+    def _receive(self, caller: Caller) -> bool | None:
+        """Take what has come: True for a whole answer, None for a part of one, False where the connection ended."""
+        data = caller.sock.recv(65536)
+        if not data:
+            return self._lost("the connection was closed")
+        caller.received += data
+        head, separator, rest = bytes(caller.received).partition(b"\r\n\r\n")
+        body = _whole(head.lower(), rest) if separator else None
+        if body is None:
+            return None
+        caller.received.clear()
+        if self._judge(int(head[9:12]), body, caller.id):
+            now = time.perf_counter()
+            self.tally.latencies.append(now - caller.sent_at)
+            self.tally.moments.append(now)
+        else:
+            self.tally.fail(f"{head[:40]!r} {body[:200]!r}")
+        return True
 
-
-def _receive(caller: Caller, tally: Tally) -> bool | None:
-    """Take what has come: True for a whole answer, None for a part of one, False where the connection ended."""
-    data = caller.sock.recv(65536)
-    if not data:
-        tally.fail("the connection was closed")
+    def _lost(self, why: str) -> bool:
+        self.tally.fail(why)
         return False
-    caller.received += data
-    head, separator, body = bytes(caller.received).partition(b"\r\n\r\n")
-    if not separator:
+
+
+def _whole(head: bytes, rest: bytes) -> bytes | None:
+    """Give the body once all of it has come."""
+    _, declared, after = head.partition(b"content-length:")
+    if declared:
+        return rest if len(rest) >= int(after.split(b"\r\n")[0]) else None
+    if b"transfer-encoding: chunked" not in head:
+        return rest  # an answer without a body
+    if not rest.endswith(b"0\r\n\r\n"):
         return None
-    length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-    if len(body) < length:
-        return None
-    caller.received.clear()
-    if b" 200" not in head[:13] or b'"id":%d,' % caller.id not in body or b'"isError":false' not in body:
-        tally.fail(f"{head[:40]!r} {body[:200]!r}")
-    else:
-        tally.latencies.append(time.perf_counter() - caller.sent_at)
-    return True
+    body = b""
+    while (size := int(rest.partition(b"\r\n")[0], 16)) > 0:
+        rest = rest.partition(b"\r\n")[2]
+        body, rest = body + rest[:size], rest[size + 2 :]
+    return body
+
+
+def called(status: int, body: bytes, number: int) -> bool:
+    """Whether an answer is the result of call `number`."""
+    answer = json.loads(body) if status == 200 else {}
+    return answer.get("id") == number and answer.get("result", {"isError": True}).get("isError", False) is False
+
+
+def figures(tally: Tally, took: float) -> dict[str, Any]:
+    """What a run of `took` seconds gave."""
+    ordered = sorted(tally.latencies) or [float("nan")]
+    return {
+        "calls_per_s": len(tally.latencies) / took,
+        "p50_ms": 1000 * ordered[len(ordered) // 2],
+        "p99_ms": 1000 * ordered[int(len(ordered) * 0.99)],
+        "calls": len(tally.latencies),
+        "failures": tally.failures,
+        "first_failure": tally.first_failure,
+    }
 
 
 def main() -> int:
@@ -167,26 +251,20 @@ def main() -> int:
     parser.add_argument("--callers", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--era", choices=["modern", "legacy"], default="modern")
+    parser.add_argument("--reconnect", action="store_true", help="go on after a lost connection")
     parser.add_argument("--session", action="store_true", help="open an MCP session first and call in it")
     options = parser.parse_args()
     token = sys.stdin.readline().strip()
     session = open_session(options.url, token) if options.session else None
+    build = request_builder(options.url, token, era=options.era, session=session)
     started = time.perf_counter()
-    tally = run(options.url, token, callers=options.callers, seconds=options.seconds, era=options.era, session=session)
-    took = time.perf_counter() - started
-    ordered = sorted(tally.latencies) or [float("nan")]
-    print(
-        json.dumps(
-            {
-                "calls_per_s": len(tally.latencies) / took,
-                "p50_ms": 1000 * ordered[len(ordered) // 2],
-                "p99_ms": 1000 * ordered[int(len(ordered) * 0.99)],
-                "calls": len(tally.latencies),
-                "failures": tally.failures,
-                "first_failure": tally.first_failure,
-            }
-        )
+    tally = run(
+        options.url, build, called, callers=options.callers, seconds=options.seconds, reconnect=options.reconnect
     )
+    found = figures(tally, time.perf_counter() - started)
+    if options.reconnect:
+        found["answered_after_s"] = [moment - started for moment in tally.moments]
+    print(json.dumps(found))
     return 1 if tally.failures else 0
 
 

@@ -20,6 +20,10 @@ from typing import Any
 from conformance.login import SignedIn, sign_in
 
 FLUSHES = 200
+RESULTS = Path(__file__).parent / "results"
+DEMO = Path(__file__).parents[1] / "src" / "tenantry" / "demo" / "demo.toml"
+# A run lasts longer than a usual token lives.
+LONG = "\n[lifetimes]\naccess_token_s = 3600\n"
 START_TIMEOUT_S = 30
 
 
@@ -32,22 +36,39 @@ class Server:
     signed_in: SignedIn
 
 
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A server's process that is ready at its MCP URL."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+
+@contextmanager
+def started(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[Process]:
+    """Start a server that prints a line with its MCP URL when it is ready; stop it by SIGTERM in the end."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            urls = [word for word in line.split() if word.startswith("http")]
+            if not urls:
+                raise RuntimeError(f"{command} did not become ready: {line!r}")
+            yield Process(urls[0], process)
+        finally:
+            process.terminate()
+            process.wait(START_TIMEOUT_S)
+
+
 @contextmanager
 def running(command: list[str], *, user: str = "alice", password: str = "demo") -> Iterator[Server]:
-    """Start a server that prints a line with its MCP URL when it is ready; stop it by SIGTERM in the end."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        urls = [word for word in line.split() if word.startswith("http")]
-        if not urls:
-            raise RuntimeError(f"{command} did not become ready: {line!r}")
-        yield Server(urls[0], process, sign_in(urls[0], user=user, password=password))
-    finally:
-        process.terminate()
-        process.wait(START_TIMEOUT_S)
+    """Start one of our servers and sign somebody in there."""
+    with started(command) as server:
+        yield Server(server.url, server.process, sign_in(server.url, user=user, password=password))
 
 
-def measure(server: Server, token: str, *, callers: int, seconds: float, era: str, session: bool) -> dict[str, Any]:
+def measure(
+    server: Server | Process, token: str, *, callers: int, seconds: float, era: str, session: bool
+) -> dict[str, Any]:
     """Run the load generator once against a server and give its figures; raises RuntimeError for failed calls."""
     command = [sys.executable, "-m", "bench.load", "--url", server.url]
     command += ["--callers", str(callers), "--seconds", str(seconds), "--era", era]
@@ -63,6 +84,19 @@ def measure(server: Server, token: str, *, callers: int, seconds: float, era: st
     if figures["failures"]:
         raise RuntimeError(f"{figures['failures']} calls failed, the first: {figures['first_failure']}")
     return figures
+
+
+def serve(config: Path, data: Path, *, workers: int = 1, mode: str = "stateless") -> list[str]:
+    """The command line of one of our servers, of the configuration `config`."""
+    flags = ["--config", str(config), "--data", str(data), "--mode", mode, "--workers", str(workers)]
+    return [sys.executable, "-m", "tenantry", "serve", *flags, "--port", "0", "--management-port", "off"]
+
+
+def configured(directory: Path, more: str = "") -> Path:
+    """Write the demo's configuration with long-lived access tokens and `more`, and give the file."""
+    path = directory / "bench.toml"
+    path.write_text(DEMO.read_text() + LONG + more)
+    return path
 
 
 def alternate(rounds: int, contenders: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:

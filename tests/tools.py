@@ -18,7 +18,7 @@ def npm_package(name: str, version: str) -> Path:
         flags = ("--no-fund", "--no-audit", "--ignore-scripts", "--no-package-lock", "--loglevel=error")
         _quietly("npm", "install", *flags, f"{name}@{version}", cwd=home)
 
-    return _once(name, version, install) / "node_modules" / name
+    return once(name, version, install) / "node_modules" / name
 
 
 def python_package(name: str, version: str) -> Path:
@@ -33,10 +33,11 @@ def python_package(name: str, version: str) -> Path:
             _quietly(sys.executable, "-m", "venv", home / "venv")
             _quietly(home / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", wanted)
 
-    return _once(name, version, install) / "venv" / "bin"
+    return once(name, version, install) / "venv" / "bin"
 
 
-def _once(name: str, version: str, install: Callable[[Path], None]) -> Path:
+def once(name: str, version: str, install: Callable[[Path], None]) -> Path:
+    """Give the directory in which `install` has installed that version, this time or an earlier one."""
     home = TOOLS / f"{name.rpartition('/')[2]}-{version}"
     done = home / "installed"
     if not done.exists():

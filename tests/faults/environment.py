@@ -60,7 +60,7 @@ def short(_: int, __: Path, faults: Faults) -> Iterator[None]:
 @contextmanager
 def slow(_: int, __: Path, faults: Faults, *, delay_s: float) -> Iterator[None]:
     """Every flush takes its time."""
-    faults.set(Mode.OFF, delay_ms=int(delay_s * 1000))
+    faults.set(Mode.OFF, delay_ms=delay_s * 1000)
     yield
 
 

@@ -24,7 +24,7 @@ struct control {
     int64_t first; /* the calls from this one to that one, counted from 1 */
     int64_t last;
     int64_t count; /* calls met so far */
-    int64_t delay_ms; /* of each flush */
+    int64_t delay_us; /* of each flush */
     char under[256];
 };
 
@@ -47,14 +47,13 @@ __attribute__((constructor)) static void begin(void) {
         return;
     }
     copy_name(own.under, under ? under : "/");
-    own.delay_ms = delay ? atol(delay) : 0;
+    own.delay_us = delay ? (int64_t)(1000 * atof(delay)) : 0;
 }
 
 static int is_under(const char *path) { return strncmp(path, control->under, strlen(control->under)) == 0; }
 
 static int concerns(int fd) {
     char link[64], path[4096];
-    if (control->mode == OFF && !control->delay_ms) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t size = readlink(link, path, sizeof path - 1);
     if (size <= 0) return 0;
@@ -73,7 +72,7 @@ static int64_t meet(void) {
 }
 
 static void wait_for_disk(void) {
-    struct timespec delay = {control->delay_ms / 1000, control->delay_ms % 1000 * 1000000};
+    struct timespec delay = {control->delay_us / 1000000, control->delay_us % 1000000 * 1000};
     while (nanosleep(&delay, &delay) == -1 && errno == EINTR) continue;
 }
 
@@ -83,7 +82,7 @@ static void wait_for_disk(void) {
 
 #define WRITING(name, type, ...) \
     REAL(name); \
-    int64_t mode = concerns(fd) ? meet() : OFF; \
+    int64_t mode = control->mode != OFF && concerns(fd) ? meet() : OFF; \
     if (mode == FAIL) return -1; \
     if (mode == SHORT && size > 1) size /= 2; \
     return real(__VA_ARGS__)
@@ -95,8 +94,8 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at) { WRITING(pw
 #define FLUSHING(name) \
     int name(int fd) { \
         REAL(name); \
-        if (concerns(fd)) { \
-            if (control->delay_ms) wait_for_disk(); \
+        if ((control->mode != OFF || control->delay_us) && concerns(fd)) { \
+            if (control->delay_us) wait_for_disk(); \
             if (meet() == FAIL) return -1; \
         } \
         return real(fd); \
@@ -107,12 +106,12 @@ FLUSHING(fdatasync)
 
 int ftruncate(int fd, off_t size) {
     REAL(ftruncate);
-    return concerns(fd) && meet() == FAIL ? -1 : real(fd, size);
+    return control->mode != OFF && concerns(fd) && meet() == FAIL ? -1 : real(fd, size);
 }
 
 int ftruncate64(int fd, off64_t size) {
     REAL(ftruncate64);
-    return concerns(fd) && meet() == FAIL ? -1 : real(fd, size);
+    return control->mode != OFF && concerns(fd) && meet() == FAIL ? -1 : real(fd, size);
 }
 
 int unlink(const char *path) {

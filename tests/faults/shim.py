@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
-_FIELDS = ("mode", "error", "first", "last", "count", "delay_ms")
+_FIELDS = ("mode", "error", "first", "last", "count", "delay_us")
 _FIELDS_BYTES = 8 * len(_FIELDS)
 _SIZE = _FIELDS_BYTES + 256
 _FLAGS = ("-shared", "-fPIC", "-O1", "-Wall")
@@ -65,7 +65,7 @@ class Faults:
         error: int = errno.EIO,
         first: int = 1,
         last: int = FOR_EVER,
-        delay_ms: int = 0,
+        delay_ms: float = 0,
     ) -> None:
         """Begin to count anew; the calls `first` to `last` are met by `mode`, and each flush takes `delay_ms`."""
         self._put("mode", Mode.OFF.value)
@@ -74,7 +74,7 @@ class Faults:
             ("first", first),
             ("last", last),
             ("count", 0),
-            ("delay_ms", delay_ms),
+            ("delay_us", round(1000 * delay_ms)),
             ("mode", mode.value),
         ):
             self._put(name, value)

@@ -1,0 +1,129 @@
+"""The parts of the benchmarks that compute: nothing here is timed."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import jwt
+import pytest
+from bench.peers import PEERS, Signer
+
+from bench import ceiling, load, plot, rounds
+from tests.tools import ROOT
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_a_ratio_is_taken_round_by_round():
+    assert rounds.ratio([2.0, 6.0, 8.0], [1.0, 2.0, 1.0]) == (3.0, 2.0, 8.0)
+    with pytest.raises(ValueError, match="shorter"):
+        rounds.ratio([1.0, 2.0], [1.0])
+
+
+def test_every_second_round_goes_the_other_way():
+    taken = []
+
+    def contender(name):
+        def once():
+            taken.append(name)
+            return float(len(taken))
+
+        return once
+
+    figures = rounds.alternate(3, {name: contender(name) for name in "ab"})
+    assert "".join(taken) == "abbaab"
+    assert figures == {"a": [1, 4, 5], "b": [2, 3, 6]}
+
+
+@pytest.mark.parametrize(
+    ("greatest", "step"), [(0, 1), (1, 0.2), (5, 1), (5.1, 2), (12, 2.5), (49, 10), (3516, 1000), (0.003, 0.001)]
+)
+def test_an_axis_has_round_steps(greatest, step):
+    assert plot.step(greatest) == pytest.approx(step)
+
+
+def test_a_plot_is_a_document_with_a_line_a_series():
+    at = plot.Point(2, 1, 3)
+    document = plot.lines(
+        "a < b", across="callers", up="calls/s", at=["1", "16"], series={"x": [at, at], "y": [None, at]}
+    )
+    root = ET.fromstring(document)
+    paths = [line.attrib["points"].split() for line in root.iter(f"{SVG}polyline")]
+    assert [len(points) for points in paths] == [2, 1]
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert {"a < b", "callers", "calls/s", "1", "16", "x", "y", "0", "3"} <= set(texts)
+
+
+def test_a_series_without_a_point_for_each_place_is_refused():
+    with pytest.raises(ValueError, match="each place"):
+        plot.lines("t", across="x", up="y", at=["1"], series={"x": []})
+
+
+def test_the_node_peer_is_the_base_where_it_takes_part():
+    assert ceiling.parse(["--contenders", "audited", "node"]).base == "node"
+    assert ceiling.parse(["--contenders", "audited", "bare-h11"]).base == "audited"
+    options = ceiling.parse(["--flush-ms", "0.7"])
+    assert options.name == "ceiling-0.7ms"
+    assert options.contenders == list(ceiling.CONTENDERS)
+
+
+@pytest.mark.parametrize("words", [["--base", "node", "--contenders", "audited"], ["--contenders", "nobody"]])
+def test_a_contender_that_is_none_is_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        ceiling.parse(words)
+    assert "error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("head", "rest", "body"),
+    [
+        (b"content-length: 3", b"ab", None),
+        (b"content-length: 3", b"abc", b"abc"),
+        (b"x: y", b"", b""),
+        (b"transfer-encoding: chunked", b"3\r\nabc\r\n", None),
+        (b"transfer-encoding: chunked", b"3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n", b"abcd"),
+    ],
+)
+def test_an_answer_is_whole_by_either_way_of_telling_its_length(head, rest, body):
+    assert load._whole(b"http/1.1 200 ok\r\n" + head, rest) == body
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "good"),
+    [
+        (200, b'{"id":7,"result":{"content":[]}}', True),
+        (200, b'{"id":7,"result":{"isError":false}}', True),
+        (200, b'{"id":8,"result":{"isError":false}}', False),
+        (200, b'{"id":7,"result":{"isError":true}}', False),
+        (200, b'{"id":7,"error":{"code":-32602}}', False),
+        (503, b"", False),
+    ],
+)
+def test_an_answer_counts_where_it_is_the_result_of_its_own_call(status, body, good):
+    assert load.called(status, body, 7) is good
+
+
+def test_a_peers_token_is_signed_by_the_key_that_the_peer_is_given():
+
+    signer = Signer()
+    key = jwt.PyJWK(json.loads(signer.environment["PEER_KEY"]))
+    claims = jwt.decode(
+        signer.token("tenant-b"), key, algorithms=["ES256"], audience=signer.environment["PEER_AUDIENCE"]
+    )
+    assert claims["tenant"] == "tenant-b"
+
+
+def test_every_peers_program_is_here():
+    names = {"node/server.js", "python_sdk.py", "fast_mcp.py", "typescript_sdk.mjs", "bare_h11.py"}
+    assert len(PEERS) == len(names)
+    assert all((ROOT / "bench" / "peers" / name).is_file() for name in names)
+
+
+def test_the_load_is_answered_by_our_server_and_by_the_barest_peer(tmp_path):
+    with rounds.running(rounds.serve(rounds.configured(tmp_path), tmp_path / "data")) as server:
+        token = server.signed_in.access_token
+        figures = rounds.measure(server, token, callers=4, seconds=0.5, era="legacy", session=False)
+        with pytest.raises(RuntimeError, match="401"):
+            rounds.measure(server, "none", callers=1, seconds=0.1, era="legacy", session=False)
+    assert figures["calls"] >= 4
+    with rounds.started(PEERS["bare-h11"].command()) as peer:
+        assert rounds.measure(peer, "-", callers=4, seconds=0.5, era="legacy", session=False)["calls"] >= 4
