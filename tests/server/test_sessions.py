@@ -1,4 +1,5 @@
 import dataclasses
+import sqlite3
 
 import pytest
 
@@ -109,6 +110,24 @@ async def test_an_idle_session_expires_and_one_in_use_does_not(place):
     await place.sessions.write_back()
     place.restart()
     assert not await is_known(place, idle)
+    assert await is_known(place, used)
+
+
+async def test_a_store_that_can_not_be_written_to_ends_nothing_and_is_written_to_later(place, monkeypatch):
+    used = await place.sessions.open(ALICE, "2025-11-25", {})
+    place.now += 50
+    assert await is_known(place, used)
+    touch = place.store.mcp_sessions.touch
+
+    async def full(sessions: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(place.store.mcp_sessions, "touch", full)
+    await place.sessions.write_back()
+    monkeypatch.setattr(place.store.mcp_sessions, "touch", touch)
+    await place.sessions.write_back()
+    place.restart()
+    place.now += 50
     assert await is_known(place, used)
 
 

@@ -7,6 +7,7 @@ import structlog
 from tenantry import jsonrpc, web
 from tenantry.server.asgi import Answer, Exchange, Handler
 from tenantry.server.audit_writer import AuditUnavailable
+from tenantry.server.store.database import StoreUnavailable
 from tenantry.web import Sites
 
 Routes = Mapping[str, Mapping[str, Handler]]
@@ -41,6 +42,9 @@ class App:
         except AuditUnavailable as error:
             _log.error("the audit log is unavailable", reason=str(error))
             return _error(503, "the audit log is unavailable: nothing is done without its record", {"retry-after": "5"})
+        except StoreUnavailable as error:
+            _log.error("the store is unavailable", reason=str(error), path=exchange.request.path[:200])
+            return _error(503, "the store is unavailable: try again later", {"retry-after": "5"})
         except Exception:  # noqa: BLE001  # the client learns nothing of our fault; the log has all of it
             _log.exception("a handler failed", method=exchange.request.method, path=exchange.request.path[:200])
             return _error(500, "the server failed; its log says why", {})

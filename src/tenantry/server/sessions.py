@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import structlog
 import trio
 
 from tenantry.config import Config
@@ -20,12 +21,15 @@ from tenantry.server.feed import Feed
 from tenantry.server.revocations import ENDINGS, Ended
 from tenantry.server.store import Store
 from tenantry.server.store.announcements import Announcement
+from tenantry.server.store.database import StoreUnavailable
 
 WRITE_BACK_EVERY_S = 30.0
 # Some half a KiB each; what is not in memory is found in the store.
 IN_MEMORY_MAX = 10_000
 # One person's forgotten sessions must not push out those of colleagues.
 PER_PERSON_SHARE = 10
+
+_log = structlog.get_logger()
 
 
 class UnknownSession(Exception):
@@ -173,9 +177,18 @@ class Sessions:
             await self.write_back()
 
     async def write_back(self) -> None:
-        """Bring the store up to date and drop what has been idle for too long."""
-        touched = [self._sessions[digest] for digest in self._touched if digest in self._sessions]
-        self._touched.clear()
+        """Bring the store up to date and drop what has been idle for too long.
+
+        Where the store can't be written to, the next time does it: nobody waits for this, and nothing ends by it.
+        """
+        touched, self._touched = self._touched, set()
+        try:
+            await self._write_back([self._sessions[digest] for digest in touched if digest in self._sessions])
+        except StoreUnavailable as error:
+            self._touched |= touched
+            _log.error("sessions can't be written back", reason=str(error))
+
+    async def _write_back(self, touched: Sequence[Session]) -> None:
         if touched:
             await self._store.mcp_sessions.touch(touched)
         for digest in await self._store.mcp_sessions.expire(int(self._clock()) - self._idle_s):

@@ -13,6 +13,8 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 10
 
 DatabaseError = sqlite3.Error
+StoreUnavailable = sqlite3.OperationalError
+"""The medium is full or fails, or somebody holds the file: the same may work later."""
 """What opening, asking or changing a database raises."""
 
 
