@@ -188,11 +188,16 @@ def legacy_headers(token: str, session: str | None) -> dict[str, str]:
     }
 
 
-def initialize(browser: Browser, token: str) -> str | None:
-    """Do the legacy handshake; give the session id where the server keeps sessions."""
+def send_initialize(browser: Browser, token: str) -> Answer:
+    """Send the first half of the legacy handshake."""
     params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     body = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
-    answer = browser.ask("POST", "/mcp", body, **legacy_headers(token, None))
+    return browser.ask("POST", "/mcp", body, **legacy_headers(token, None))
+
+
+def initialize(browser: Browser, token: str) -> str | None:
+    """Do the legacy handshake; give the session id where the server keeps sessions."""
+    answer = send_initialize(browser, token)
     assert answer.status == 200, answer
     return answer.headers.get("mcp-session-id")
 

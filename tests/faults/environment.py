@@ -26,7 +26,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from tenantry.audit import record
-from tenantry.server import audit_log, audit_writer
+from tenantry.server import audit_log, audit_writer, sessions
 from tests.faults.callers import Caller, calling, every
 from tests.faults.forks import forked_server
 from tests.faults.shim import Faults, Mode
@@ -36,6 +36,8 @@ from tests.running import free_port
 
 DISK_BYTES = 8 * 1024 * 1024
 CALM_S = 0.5
+# What is done in the background must also meet the fault.
+WRITE_BACK_S = 0.2
 RECOVERY_S = 30.0
 PHASES = ("before", "meanwhile", "afterwards")
 
@@ -154,7 +156,9 @@ class Watch:
 
 
 def call(caller: Caller) -> None:
-    """Call in either era, without haste."""
+    """Call in either era, now and then in a new session, without haste."""
+    if caller.rng.random() < 0.02:
+        caller.try_new_session()
     caller.call("quick", legacy=caller.rng.random() < 0.5)
     time.sleep(0.005)
 
@@ -179,6 +183,7 @@ def suffer(
     faults.clear()
     with forked_server(data, port, plant, end=signal.SIGTERM) as server:
         every(clients, Caller.sign_in)
+        every(clients, partial(Caller.call, tool="quick", legacy=True))
         with calling(clients, call, breaks=False):
             time.sleep(CALM_S)
             watch.begin("meanwhile")
@@ -242,7 +247,8 @@ def main() -> int:
     if "FAULTS" not in os.environ:
         return _in_a_world_of_its_own()
     made = Path(os.environ["FAULTS"]).parent
-    with patch.object(audit_writer, "RETRY_S", options.retry):
+    retry = patch.object(audit_writer, "RETRY_S", options.retry)
+    with retry, patch.object(sessions, "WRITE_BACK_EVERY_S", WRITE_BACK_S):
         tallies = run(
             made / "runs",
             Faults(made),
