@@ -6,6 +6,7 @@ schemathesis is installed where the project keeps its tools, in an environment o
 """
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.running import demo_with, running_server
+from tests.http_client import REDIRECT_URI, Client
+from tests.running import RunningServer, demo_with, running_server
 from tests.tools import python_package
 
 VERSION = "4.32.5"
@@ -27,6 +29,35 @@ CHECKS = (
 )
 # So that the limits are not all that is tested.
 ENDLESS = "[limits]\nregistrations_per_minute = 1000000\nregistrations_per_minute_in_all = 1000000"
+
+
+def _real(server: RunningServer) -> dict[str, list[str]]:
+    """Values by field with which a request can be a good one: made-up ids and tokens would reach the door alone."""
+    client = Client.register(server.issuer)
+    tokens = client.sign_in()
+    metadata = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "client_secret_post"}
+    headers = {"content-type": "application/json"}
+    confidential = client.browser.ask("POST", "/register", json.dumps(metadata), **headers).json
+    return {
+        "client_id": [client.client_id, confidential["client_id"]],
+        "client_secret": [confidential["client_secret"]],
+        "token": [tokens["access_token"], "unknown"],
+        "refresh_token": [tokens["refresh_token"]],
+        "redirect_uri": [REDIRECT_URI],
+        "resource": [server.url],
+        "code_challenge": ["E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"],
+    }
+
+
+def _configuration(values: dict[str, list[str]]) -> str:
+    """Say to schemathesis which values to take, two times out of three."""
+    dictionaries = [f"[dictionaries.{name}]\nvalues = {json.dumps(known)}" for name, known in values.items()]
+    parameters = [
+        f'"{place}.{name}" = {{ dictionary = "{name}", probability = 0.66 }}'
+        for name in values
+        for place in ("query", "body")
+    ]
+    return "\n".join([*dictionaries, "[parameters]", *parameters, ""])
 
 
 @dataclass(frozen=True)
@@ -43,6 +74,7 @@ def run(data: Path, *, examples: int, seed: int) -> Report:
     program = python_package("schemathesis", VERSION) / "schemathesis"
     data.mkdir(parents=True, exist_ok=True)
     with running_server(data / "data", "--config", str(demo_with(data, ENDLESS))) as server:
+        (data / "schemathesis.toml").write_text(_configuration(_real(server)))
         ended = subprocess.run(
             [
                 *(str(program), "--no-color", "run", f"{server.issuer}/openapi.json"),
