@@ -11,7 +11,7 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ ANSWER_TIMEOUT_S = 10.0
 RECONNECT_TRIES, RECONNECT_S = 100, 0.02
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
+ECHO: Mapping[str, object] = {"message": "hello"}
 
 
 # status, body, number of the call -> whether the answer is as it should be
@@ -52,7 +53,9 @@ class Tally:
         self.first_failure = self.first_failure or why
 
 
-def request_builder(url: str, token: str, *, era: str, session: str | None) -> Callable[[int], bytes]:
+def request_builder(
+    url: str, token: str, *, era: str, session: str | None, tool: str = "echo", arguments: Mapping[str, object] = ECHO
+) -> Callable[[int], bytes]:
     """Give the function that writes the request of call number N."""
     parts = urlsplit(url)
     headers = [
@@ -64,7 +67,7 @@ def request_builder(url: str, token: str, *, era: str, session: str | None) -> C
     ]
     meta = ""
     if era == "modern":
-        headers += [f"mcp-protocol-version: {MODERN}", "mcp-method: tools/call", "mcp-name: echo"]
+        headers += [f"mcp-protocol-version: {MODERN}", "mcp-method: tools/call", f"mcp-name: {tool}"]
         meta = (
             f',"_meta":{{"io.modelcontextprotocol/protocolVersion":"{MODERN}",'
             '"io.modelcontextprotocol/clientCapabilities":{}}'
@@ -72,7 +75,8 @@ def request_builder(url: str, token: str, *, era: str, session: str | None) -> C
     else:
         headers += [f"mcp-protocol-version: {LEGACY}", *([f"mcp-session-id: {session}"] if session else [])]
     head = "\r\n".join(headers).encode()
-    tail = f'"method":"tools/call","params":{{"name":"echo","arguments":{{"message":"hello"}}{meta}}}}}'.encode()
+    called = f'"name":"{tool}","arguments":{json.dumps(arguments)}{meta}'
+    tail = f'"method":"tools/call","params":{{{called}}}}}'.encode()
 
     def build(number: int) -> bytes:
         body = b'{"jsonrpc":"2.0","id":%d,%b' % (number, tail)
@@ -113,13 +117,21 @@ def open_session(url: str, token: str) -> str | None:
 
 
 def run(
-    url: str, build: Callable[[int], bytes], judge: Judge, *, callers: int, seconds: float, reconnect: bool = False
+    url: str,
+    build: Callable[[int], bytes],
+    judge: Judge,
+    *,
+    callers: int,
+    seconds: float,
+    reconnect: bool = False,
+    churn: bool = False,
 ) -> Tally:
     """Send what `build` gives for `seconds` and give the tally; the last answers are waited for.
 
-    A connection that ends is a failure; with `reconnect` its caller goes on with a new one.
+    A connection that ends is a failure; with `reconnect` its caller goes on with a new one. With `churn` the beginning
+    of an answer counts for all of it, and each request has a connection of its own.
     """
-    load = _Load(url, build, judge, reconnect=reconnect)
+    load = _Load(url, build, judge, reconnect=reconnect or churn, churn=churn)
     until = time.perf_counter() + seconds
     for _ in range(callers):
         load.connect()
@@ -132,12 +144,13 @@ def run(
 class _Load:
     """The callers of one run."""
 
-    def __init__(self, url: str, build: Callable[[int], bytes], judge: Judge, *, reconnect: bool) -> None:
+    def __init__(self, url: str, build: Callable[[int], bytes], judge: Judge, *, reconnect: bool, churn: bool) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
         self._build = build
         self._judge = judge
         self._reconnect = reconnect
+        self._churn = churn
         self._number = 0
         self.selector = selectors.DefaultSelector()
         self.tally = Tally()
@@ -160,7 +173,7 @@ class _Load:
             done = self._lost(str(error))
         if done is None:
             return
-        if done and more:
+        if done and more and not self._churn:
             self._send(caller)
             return
         self.selector.unregister(caller.sock)
@@ -192,7 +205,9 @@ class _Load:
             return self._lost("the connection was closed")
         caller.received += data
         head, separator, rest = bytes(caller.received).partition(b"\r\n\r\n")
-        body = _whole(head.lower(), rest) if separator else None
+        if not separator:
+            return None
+        body = rest if self._churn else _whole(head.lower(), rest)
         if body is None:
             return None
         caller.received.clear()
@@ -223,6 +238,18 @@ def _whole(head: bytes, rest: bytes) -> bytes | None:
         rest = rest.partition(b"\r\n")[2]
         body, rest = body + rest[:size], rest[size + 2 :]
     return body
+
+
+def whole_answer(sock: socket.socket) -> tuple[int, bytes]:
+    """Wait for one whole answer; give its status and body. Raises ConnectionError where the connection ends."""
+    received = b""
+    while data := sock.recv(65536):
+        received += data
+        head, separator, rest = received.partition(b"\r\n\r\n")
+        body = _whole(head.lower(), rest) if separator else None
+        if body is not None:
+            return int(head[9:12]), body
+    raise ConnectionError("the connection was closed")
 
 
 def called(status: int, body: bytes, number: int) -> bool:
@@ -258,6 +285,8 @@ def main() -> int:
     session = open_session(options.url, token) if options.session else None
     build = request_builder(options.url, token, era=options.era, session=session)
     started = time.perf_counter()
+    if options.reconnect:  # whoever disturbs the run must know when it began
+        print("begun", flush=True)
     tally = run(
         options.url, build, called, callers=options.callers, seconds=options.seconds, reconnect=options.reconnect
     )

@@ -93,10 +93,19 @@ class LoginForm:
             raise RuntimeError("the server shows no login form")
         self._sealed = html.unescape(sealed[1])
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the browser that shows the form sends along."""
+        return {"cookie": self._cookie, "origin": self._issuer}
+
+    def fields(self, name: str) -> dict[str, str]:
+        """The form filled in with a name and a wrong password."""
+        return {"sealed": self._sealed, "username": name, "password": "not the password"}
+
     def refused_s(self, name: str) -> float:
         """Seconds until a wrong password for the name is refused; raises RuntimeError for any other answer."""
-        body = urlencode({"sealed": self._sealed, "username": name, "password": "not the password"})
-        headers = {"content-type": "application/x-www-form-urlencoded", "cookie": self._cookie, "origin": self._issuer}
+        body = urlencode(self.fields(name))
+        headers = {"content-type": "application/x-www-form-urlencoded", **self.headers}
         started = time.perf_counter()
         self._connection.request("POST", "/login", body, headers)
         answer = self._connection.getresponse()

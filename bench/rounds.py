@@ -46,8 +46,13 @@ class Process:
 
 @contextmanager
 def started(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[Process]:
-    """Start a server that prints a line with its MCP URL when it is ready; stop it by SIGTERM in the end."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    """Start a server that prints a line with its MCP URL when it is ready; stop it by SIGTERM in the end.
+
+    `environment` is what it has beside this process's own.
+    """
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+    ) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             urls = [word for word in line.split() if word.startswith("http")]

@@ -7,7 +7,7 @@ import jwt
 import pytest
 from bench.peers import PEERS, Signer
 
-from bench import ceiling, load, plot, rounds
+from bench import ceiling, flood, load, neighbour, plot, rounds, workers_down
 from tests.tools import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -127,3 +127,27 @@ def test_the_load_is_answered_by_our_server_and_by_the_barest_peer(tmp_path):
     assert figures["calls"] >= 4
     with rounds.started(PEERS["bare-h11"].command()) as peer:
         assert rounds.measure(peer, "-", callers=4, seconds=0.5, era="legacy", session=False)["calls"] >= 4
+
+
+def test_a_quantile_is_one_of_the_values():
+    assert neighbour.p(0.5, [3.0, 1.0, 2.0]) == 2.0
+    assert neighbour.p(0.99, [float(value) for value in range(100)]) == 99.0
+    assert neighbour.p(0.99, [4.0]) == 4.0
+
+
+def test_a_pause_counts_from_the_moment_of_the_kill():
+    assert workers_down.longest_pause([0.5, 1.5, 1.25, 3.0], 1.0) == 1.5
+    assert workers_down.longest_pause([0.5], 1.0) == 0.0
+    assert workers_down.rate([0.1, 0.2, 0.6], 0.0, 0.5) == 4.0
+
+
+def test_a_flood_is_written_as_requests():
+    call = flood.builder("denials", "http://127.0.0.1:1/mcp", "t")(3)
+    head, _, body = call.partition(b"\r\n\r\n")
+    assert json.loads(body)["params"]["name"] == "export_report"
+    assert b"content-length: %d" % len(body) in head
+    names = {
+        json.loads(flood.builder("registrations", "http://x/mcp", "")(number).split(b"\r\n\r\n")[1])["client_name"]
+        for number in range(3)
+    }
+    assert len(names) == 3

@@ -5,6 +5,7 @@ import sys
 from cyclopts import App
 
 from tenantry.cli.audit import audit
+from tenantry.cli.bench import bench
 from tenantry.cli.call import call
 from tenantry.cli.clients import clients
 from tenantry.cli.conformance import conformance
@@ -29,6 +30,7 @@ app.command(keys)
 app.command(reload)
 app.command(call)
 app.command(conformance)
+app.command(bench)
 
 
 def main() -> None:
