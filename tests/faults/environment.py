@@ -3,7 +3,8 @@
 `python -m tests.faults.environment`. For each fault: calm, the fault for a while, calm again. Prints which answers came
 in each phase and how long the slowest took, and how soon calls succeeded again without a restart; then the server
 stops in good order, its log is verified and held against what each client saw. An answer of 200 without its record
-and anything but 200 and 503 is a problem, and a server that takes a failed commit for a success must be caught.
+and anything but 200 and 503 is a problem, and a server that takes a failed commit for a success must be caught. The
+process that is stopped for a while and the clock that jumps are here too: records stand in the order of their commits.
 """
 
 import argparse
@@ -90,6 +91,21 @@ def file_size_limit(server: int, data: Path, _: Faults) -> Iterator[None]:
     resource.prlimit(server, resource.RLIMIT_FSIZE, before)
 
 
+@contextmanager
+def stopped(server: int, _: Path, __: Faults) -> Iterator[None]:
+    """The process stands still, as in a debugger or a machine that is moved."""
+    os.kill(server, signal.SIGSTOP)
+    yield
+    os.kill(server, signal.SIGCONT)
+
+
+@contextmanager
+def clock_jump(_: int, __: Path, faults: Faults, *, hours: int) -> Iterator[None]:
+    """The wall clock jumps, and back again at the end."""
+    faults.set(Mode.OFF, jump_s=hours * 3600)
+    yield
+
+
 FAULTS: dict[str, Fault] = {
     "EIO once": partial(failing, error=errno.EIO, last=1),
     "EIO for a while": partial(failing, error=errno.EIO),
@@ -100,7 +116,12 @@ FAULTS: dict[str, Fault] = {
     "flushes of 0.5 s": partial(slow, delay_s=0.5),
     "flushes of 5 s": partial(slow, delay_s=5),
     "flushes of 12 s": partial(slow, delay_s=12),
+    "a stopped process": stopped,
+    "a clock an hour ahead": partial(clock_jump, hours=1),
+    "a clock an hour back": partial(clock_jump, hours=-1),
 }
+# Access tokens are of another time then; their clients get new ones.
+REFUSED = {"a clock an hour ahead": 401, "a clock an hour back": 401}
 
 
 @dataclass
@@ -170,9 +191,13 @@ def suffer(
     *,
     hold_s: float,
     callers: int,
+    statuses: tuple[int, ...] = (),
     plant: Callable[[], AbstractContextManager[None]] = nothing,
 ) -> Tally:
-    """Serve and load, make the fault, end it, and compare. Only in a process without threads, which it forks."""
+    """Serve and load, make the fault, end it, and compare; `statuses` are answers that may come besides.
+
+    Only in a process without threads, which it forks.
+    """
     tally = Tally()
     watch = Watch(tally)
     port = free_port()
@@ -196,13 +221,13 @@ def suffer(
                 tally.problems.append(f"no call succeeded within {RECOVERY_S:g} s after the fault")
             tally.back_s = time.monotonic() - ended
             time.sleep(CALM_S)
-    _compare(tally, data, clients)
+    _compare(tally, data, clients, statuses=(200, 503, *statuses))
     return tally
 
 
-def _compare(tally: Tally, data: Path, clients: list[Caller]) -> None:
+def _compare(tally: Tally, data: Path, clients: list[Caller], *, statuses: tuple[int, ...]) -> None:
     seen = sum((phase.statuses for phase in tally.phases.values()), Counter[int]())
-    tally.problems += [f"{count} answers of {status}" for status, count in seen.items() if status not in (200, 503)]
+    tally.problems += [f"{count} answers of {status}" for status, count in seen.items() if status not in statuses]
     stands, problem = audit_log.verify(data / audit_log.FILE_NAME)
     tally.problems += [] if problem is None else [f"behind record {stands}: {problem}"]
     entries = [record.decode(body) for _, body in audit_log.read(data / audit_log.FILE_NAME)]
@@ -229,7 +254,8 @@ def run(directory: Path, faults: Faults, *, names: list[str], hold_s: float, cal
         data = directory / name.replace(" ", "-").replace(".", "-")
         with small_disk(data) if name == "a full disk" else nullcontext():
             hold = max(hold_s, 13.0) if name == "flushes of 12 s" else hold_s
-            tallies[name] = suffer(data, faults, FAULTS[name], hold_s=hold, callers=callers)
+            statuses = (REFUSED[name],) if name in REFUSED else ()
+            tallies[name] = suffer(data, faults, FAULTS[name], hold_s=hold, callers=callers, statuses=statuses)
     # Half of a second of a disk that loses everything: the log must not be believed to be whole.
     fault = FAULTS["ENOSPC for a while"]
     tallies["planted"] = suffer(directory / "planted", faults, fault, hold_s=0.5, callers=callers, plant=deaf_commit)

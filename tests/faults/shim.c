@@ -1,4 +1,4 @@
-/* Makes the calls on the files under one directory fail, end the process, or take their time.
+/* Makes the calls on the files under one directory fail, end the process, or take their time; and the clock jump.
  *
  * Loaded by LD_PRELOAD; FAULTS names a file that holds `struct control`, which another process may change at any time
  * (tests/faults/shim.py). FLUSH_DELAY_MS and FAULTS_UNDER do without such a file, for a slow disk alone.
@@ -25,6 +25,7 @@ struct control {
     int64_t last;
     int64_t count; /* calls met so far */
     int64_t delay_us; /* of each flush */
+    int64_t jump_s; /* of the wall clock */
     char under[256];
 };
 
@@ -112,6 +113,13 @@ int ftruncate(int fd, off_t size) {
 int ftruncate64(int fd, off64_t size) {
     REAL(ftruncate64);
     return control->mode != OFF && concerns(fd) && meet() == FAIL ? -1 : real(fd, size);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    REAL(clock_gettime);
+    int status = real(clock, now);
+    if (status == 0 && clock == CLOCK_REALTIME) now->tv_sec += control->jump_s;
+    return status;
 }
 
 int unlink(const char *path) {

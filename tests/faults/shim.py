@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("shim.c")
-_FIELDS = ("mode", "error", "first", "last", "count", "delay_us")
+_FIELDS = ("mode", "error", "first", "last", "count", "delay_us", "jump_s")
 _FIELDS_BYTES = 8 * len(_FIELDS)
 _SIZE = _FIELDS_BYTES + 256
 _FLAGS = ("-shared", "-fPIC", "-O1", "-Wall")
@@ -66,8 +66,12 @@ class Faults:
         first: int = 1,
         last: int = FOR_EVER,
         delay_ms: float = 0,
+        jump_s: int = 0,
     ) -> None:
-        """Begin to count anew; the calls `first` to `last` are met by `mode`, and each flush takes `delay_ms`."""
+        """Begin to count anew; the calls `first` to `last` are met by `mode`, and each flush takes `delay_ms`.
+
+        The wall clock is `jump_s` ahead of what it is.
+        """
         self._put("mode", Mode.OFF.value)
         for name, value in (
             ("error", error),
@@ -75,6 +79,7 @@ class Faults:
             ("last", last),
             ("count", 0),
             ("delay_us", round(1000 * delay_ms)),
+            ("jump_s", jump_s),
             ("mode", mode.value),
         ):
             self._put(name, value)
