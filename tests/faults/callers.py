@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.histories import Event, History
-from tests.http_client import Client, call_headers, call_message, initialize, legacy_headers, send_initialize
+from tests.http_client import Client, call_headers, call_message, legacy_headers, send_initialize
 
 CONFIG = Path(__file__).parent / "shop" / "shop.toml"
 BROKEN = (OSError, http.client.HTTPException)
@@ -110,8 +110,8 @@ class Caller:
 
     def call(self, tool: str, *, fits: bool = True, legacy: bool = False) -> None:
         """Call a tool in either era, and note what came."""
-        if legacy and self._session is None:
-            self._session = initialize(self._known.browser, self._access_token)
+        if legacy and self._session is None and not self.try_new_session():
+            return
         id_ = f"{self.name}-{next(self._numbers)}"
         event = Event("call", id_)
         arguments: dict[str, object] = {"text": id_} if fits else {"text": 1}
@@ -130,13 +130,16 @@ class Caller:
         if status == 404:
             self._session = None
 
-    def try_new_session(self) -> None:
-        """Begin a session in place of the one it has; where the server can't, it keeps that one."""
+    def try_new_session(self) -> bool:
+        """Begin a session in place of the one it has; where the server can't, keep that one and give False."""
         began = time.monotonic()
         answer = send_initialize(self._known.browser, self._access_token)
         if self.watch is not None:
             self.watch(time.monotonic() - began, answer.status)
+        if answer.status == 401:
+            self.refresh()
         self._session = answer.headers.get("mcp-session-id", self._session)
+        return answer.status == 200
 
     def _send(self, id_: str, tool: str, arguments: dict[str, object], *, legacy: bool) -> tuple[int, bytes]:
         if legacy:
