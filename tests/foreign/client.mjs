@@ -66,8 +66,10 @@ async function call(tool, retries = 3) {
     if (kept.callback) {
       const answer = kept.callback;
       delete kept.callback;
-      if (answer.get("state") !== kept.state) throw new Error("the state is not the one that was sent");
-      await transport.finishAuth(answer.get("code"), answer.get("iss") ?? undefined);
+      // A stream that ends asks for a login of its own beside the call's; only the later one's code can be redeemed.
+      if (answer.get("state") === kept.state) {
+        await transport.finishAuth(answer.get("code"), answer.get("iss") ?? undefined);
+      }
     } else if (error.code === 403) {
       delete kept.tokens;
     } else if (error.code !== 404 && !(error instanceof UnauthorizedError)) {

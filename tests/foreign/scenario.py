@@ -75,7 +75,7 @@ def run(sdk: Sdk, data: Path, *, mode: str) -> Iterator[str]:
             old = third["tokens"]["access_token"]
             assert person.browser.ask("POST", "/mcp", call_message(1).decode(), **call_headers(old)).status == 401
             assert "back" in client.call("echo", message="back")
-            assert len(person.asked) == 3
+            assert len(person.asked) >= 3
             yield "was refused after a revocation, logged in again and called"
 
             assert len({state["client_id"] for state in (first, second, third, client.state)}) == 1
