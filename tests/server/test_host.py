@@ -461,12 +461,24 @@ async def test_running_out_of_descriptors_neither_ends_the_server_nor_fills_the_
 
 @pytest.mark.trio
 async def test_the_limit_of_descriptors_lowers_the_limit_of_connections(monkeypatch, logs):
-    monkeypatch.setattr("resource.getrlimit", lambda _: (listener.RESERVED_DESCRIPTORS + 1, -1))
+    few = listener.RESERVED_DESCRIPTORS + 1
+    monkeypatch.setattr("resource.getrlimit", lambda _: (few, few))
     async with hosted(plain()) as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
         await stream.send_all(KEPT)
         await receive_until(stream, b"ok")
         assert await talk(port, GOOD) == b""
     assert [line["event"] for line in logs] == ["connections_limited_by_ulimit", "connection_refused"]
+
+
+@pytest.mark.trio
+async def test_the_limit_of_descriptors_is_raised_as_far_as_the_process_may(monkeypatch, logs):
+    raised: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1024, 100_000))
+    monkeypatch.setattr("resource.setrlimit", lambda _, limits: raised.append(limits))
+    async with hosted(plain()) as port:
+        assert status(await talk(port, GOOD)) == 200
+    assert raised == [(100_000, 100_000)]
+    assert logs == []
 
 
 def test_all_addresses_of_one_ipv6_site_are_one_peer():

@@ -6,7 +6,7 @@ a body that is too long, too slow, or cut into dust, an answer before the body's
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import structlog
@@ -272,6 +272,11 @@ def application(
             return
         if isinstance(answer, EventStream):
             await send(_start(200, fields))
+            scope["headers"], exchange.request = (
+                [],
+                replace(request, headers=_NO_HEADERS),
+            )  # open for hours, it needs none
+            del request
             await _run_stream(answer, exchange, send, closing)
         elif exchange.body_due and scope.get("http_version") != "2":  # where the host can refuse the rest by a reset
             await _send_early(_start(answer.status, [*fields, _CLOSE]), _payload(answer), exchange, send)
@@ -366,6 +371,7 @@ class _Outlet:
                 await self.send(KEEP_ALIVE_COMMENT)
 
 
+_NO_HEADERS = web.Headers(())
 _UNSENDABLE = frozenset("\r\n\0")
 _CLOSE = (b"connection", b"close")
 _HTTPS_FOR_GOOD = (b"strict-transport-security", b"max-age=31536000")  # a year

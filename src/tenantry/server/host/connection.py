@@ -6,12 +6,12 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.task_group import TaskGroup
-from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
 from tenantry.server.host.http1 import Http1
@@ -69,22 +69,34 @@ class Connection:
         return not waiting.cancel_called
 
     async def _talk(self) -> None:
-        async with Tasks(self._host.app) as tasks:
-            self._protocol = self._new_protocol(tasks)
+        if self._tls is not None and self._tls.selected_alpn_protocol() == HTTP2:
+            await self._talk_with_tasks(Http2)
+        elif self._host.lean:
+            self._protocol = LeanHttp1(*self._arguments(None), pull=self._pull, answer=self._answer)
             self._expect_header(begun=True)
-            if self._protocol.pulls:
-                await self._read_between_requests()
-            else:
-                with self._reading:
-                    await self._protocol.initiate()
-                    await self._read()
-            await self._protocol.handle(Closed())
-            if self._lingers or self._tls is not None:
-                await self._linger()
+            await self._read_between_requests()
+            await self._close()
+        else:
+            await self._talk_with_tasks(Http1)
 
-    def _new_protocol(self, tasks: TaskGroup) -> Http1 | Http2:
-        arguments = (
-            cast("AppWrapper", self._host.app),
+    async def _talk_with_tasks(self, protocol: type[Http1 | Http2]) -> None:
+        async with Tasks(self._host.app) as tasks:
+            self._protocol = protocol(*self._arguments(tasks))
+            self._expect_header(begun=True)
+            with self._reading:
+                await self._protocol.initiate()
+                await self._read()
+            await self._close()
+
+    async def _close(self) -> None:
+        await self._protocol.handle(Closed())
+        if self._lingers or self._tls is not None:
+            await self._linger()
+
+    def _arguments(self, tasks: TaskGroup | None) -> tuple[object, ...]:
+        """What hypercorn makes a protocol of."""
+        return (
+            self._host.app,
             self._host.settings,
             self._host.context,
             tasks,
@@ -94,9 +106,6 @@ class Connection:
             self._server,
             self._handle,
         )
-        if self._tls is not None and self._tls.selected_alpn_protocol() == HTTP2:
-            return Http2(*arguments)
-        return LeanHttp1(*arguments, pull=self._pull, answer=self._answer) if self._host.lean else Http1(*arguments)
 
     async def _read(self) -> None:
         """Read all the time; requests run in tasks of their own."""

@@ -1,7 +1,7 @@
 """HTTP/1.1 by hypercorn's own classes. Sections without a name are those of RFC 9112."""
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import h11
 from hypercorn.events import Closed, Event
@@ -26,6 +26,9 @@ class Http1(H11Protocol):
     """Whether the connection is read by the application while a request is under way, and not all the time."""
     bytes_begin_a_header = True
     """Whether what comes on an idle connection is the beginning of a request's header."""
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - hypercorn's own
+        super().__init__(*arguments)
 
     @property
     def header_begun(self) -> bool:

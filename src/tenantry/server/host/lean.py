@@ -13,10 +13,7 @@ from typing import Any, cast
 import h11
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData
-from hypercorn.protocol.events import Request
-from hypercorn.protocol.h11 import STREAM_ID
-from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, H11SendableEvent, Scope
 
 from tenantry.server.asgi import BODY, ASGIApp, Message
@@ -29,10 +26,6 @@ AHEAD_BYTES = 64 * 1024
 BODY_EVENTS = 8
 _END: Message = {"type": "http.request", "body": b"", "more_body": False}
 _DISCONNECT: Message = {"type": "http.disconnect"}
-
-
-class _Stream(HTTPStream):
-    app_put = None  # type: ignore[assignment]  # hypercorn asks for it before the application, which runs inside of `handle`, has ended
 
 
 class LeanHttp1(Http1):
@@ -50,58 +43,49 @@ class LeanHttp1(Http1):
         answer: Callable[[bytes], Awaitable[None]],
     ) -> None:
         super().__init__(*arguments)
-        self._tasks = self.task_group
         self.task_group = self  # type: ignore[assignment]  # of which hypercorn's stream asks `spawn_app` alone
         self._pull = pull
         self._answer = answer
         self._came: deque[Message] = deque()
         self._gone = False
         self._held = b""
+        self._begun: tuple[Message, Callable[[ASGISendEvent | None], Awaitable[None]]]
 
-    async def _create_stream(self, request: h11.Request) -> None:
-        if websocket.is_wanted(request):  # both sides talk when they like, so the application has a task of its own
-            await self._open_websocket(request, self._tasks)
-            return
-        stream = _Stream(
-            self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.ssl,
-            self.client,
-            self.server,
-            self.stream_send,
-            STREAM_ID,
-        )
-        self.stream = stream
-        await stream.handle(
-            Request(
-                stream_id=STREAM_ID,
-                headers=list(request.headers),
-                http_version=request.http_version.decode(),
-                method=request.method.decode("ascii"),
-                raw_path=request.target,
-                state=self.connection_state,
-            )
-        )
+    async def _handle_events(self) -> None:
+        """Serve the requests that came whole or in part, one after the other."""
+        while (request := await self._next_request()) is not None:
+            await self.send(Updated(idle=False))
+            await self._check_protocol(request)
+            await self._create_stream(request)
+            del request  # a stream that is open for hours holds no header
+            scope, send = self._begun
+            run = cast("ASGIApp", self.app)
+            await run(scope, self._receive, cast("Callable[[Message], Awaitable[None]]", send))
+            await send(None)
+
+    async def _next_request(self) -> h11.Request | None:
+        try:
+            event = self.connection.next_event()
+        except h11.RemoteProtocolError as error:
+            await self._give_up(error)
+            return None
+        return event if isinstance(event, h11.Request) else None
 
     async def spawn_app(
         self,
-        app: AppWrapper,
+        app: AppWrapper,  # noqa: ARG002
         config: Config,  # noqa: ARG002
         scope: Scope,
         send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]] | None:
-        """Run the application to its end; a body that is there already stands in the scope too."""
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Have the application run when hypercorn is through; a body that is there already stands in the scope too."""
         request = cast("Message", scope)
         self._came.clear()
         body = self._body_that_came()
         if body is not None:
             request["extensions"][BODY] = body
-        run = cast("ASGIApp", app)
-        await run(request, self._receive, cast("Callable[[Message], Awaitable[None]]", send))
-        await send(None)
-        return None
+        self._begun = request, send
+        return _nowhere
 
     def _body_that_came(self) -> bytes | None:
         """The whole body, None where more of it is to come; costs no memory that the connection has not used."""
@@ -146,7 +130,7 @@ class LeanHttp1(Http1):
 
     async def _give_up(self, error: h11.RemoteProtocolError) -> None:
         self._gone = True
-        if self.connection.our_state is h11.SEND_RESPONSE:
+        if self.connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._send_error_response(error.error_status_hint)
         await self.send(Closed())
 
@@ -173,3 +157,7 @@ class LeanHttp1(Http1):
             await self._answer(data)
         elif data:
             await self.send(RawData(data))
+
+
+async def _nowhere(_: ASGIReceiveEvent) -> None:
+    """Take what hypercorn would queue: a disconnect, which whoever waits for it reads from the connection."""

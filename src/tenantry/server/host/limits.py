@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class HostLimits:
     """Bounds of the host; times in seconds."""
 
-    max_connections: int = 4096
+    max_connections: int = 16_384
     max_connections_per_peer: int | None = 512
     """None for no limit; a trusted proxy, behind which everybody has its address, never has one."""
     header_bytes: int = 16 * 1024

@@ -205,8 +205,11 @@ class Rarely:
 
 
 def _descriptors_free() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - RESERVED_DESCRIPTORS, 1)
+    """How many connections the process may hold, once its limit of descriptors is as high as it may set it itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return sys.maxsize if hard == resource.RLIM_INFINITY else max(hard - RESERVED_DESCRIPTORS, 1)
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
