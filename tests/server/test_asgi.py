@@ -466,6 +466,40 @@ async def test_a_stream_that_answers_one_call_outlives_the_closing(autojump_cloc
 
 
 @pytest.mark.trio
+async def test_a_stream_that_opens_at_a_server_that_closes_ends_at_once():
+    async def run(send: SendBytes) -> None:
+        await trio.sleep_forever()
+
+    closing = trio.Event()
+    app = application(streaming(run), closing=closing)
+    first, second = Client(method="GET"), Client(method="GET")
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.run, app)
+            await first.started.wait()
+            closing.set()
+            nursery.start_soon(second.run, app)
+    assert first.ended
+    assert second.ended
+
+
+@pytest.mark.trio
+async def test_open_streams_have_two_tasks_each_and_one_together(autojump_clock):
+    async def run(send: SendBytes) -> None:
+        await trio.sleep(1)
+
+    app = application(streaming(run), closing=trio.Event())
+    before = trio.lowlevel.current_statistics().tasks_living
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(Client(method="GET").run, app)
+        await trio.sleep(0.5)
+        assert trio.lowlevel.current_statistics().tasks_living == before + 2 * 10 + 1
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+@pytest.mark.trio
 async def test_a_stream_that_breaks_has_no_end_and_one_line():
     async def run(send: SendBytes) -> None:
         await send(b"data: 1\n\n")

@@ -4,8 +4,8 @@ Names: ASGI 3.0, HTTP message format. Everything a client can do to a request th
 a body that is too long, too slow, or cut into dust, an answer before the body's end, and leaving early.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -253,6 +253,8 @@ def application(
     answer over https says so (RFC 6797 section 7.1).
     """
 
+    streams = _Closing(closing)
+
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await _over_websocket(handle, {**scope, "method": "GET"}, receive, send, closing=closing, proxies=proxies)
@@ -277,7 +279,7 @@ def application(
                 replace(request, headers=_NO_HEADERS),
             )  # open for hours, it needs none
             del request
-            await _run_stream(answer, exchange, send, closing)
+            await _run_stream(answer, exchange, send, streams)
         elif exchange.body_due and scope.get("http_version") != "2":  # where the host can refuse the rest by a reset
             await _send_early(_start(answer.status, [*fields, _CLOSE]), _payload(answer), exchange, send)
         else:
@@ -336,12 +338,13 @@ async def _send_early(start: Message, payload: bytes, exchange: Exchange, send: 
     await send(_body(b""))
 
 
-async def _run_stream(stream: EventStream, exchange: Exchange, send: Send, closing: trio.Event) -> None:
-    outlet = _Outlet(send, ending=trio.Event() if stream.outlives_closing else closing)
+async def _run_stream(stream: EventStream, exchange: Exchange, send: Send, closing: "_Closing") -> None:
+    outlet = _Outlet(send, exchange.wait_for_disconnect)
     try:
-        async with cancelled_by(exchange.wait_for_disconnect, outlet.keep_alive) as scope:
+        async with cancelled_by(outlet.attend) as scope:
             scope.deadline = stream.deadline
-            await stream.run(outlet.send)
+            with nullcontext() if stream.outlives_closing else closing.ending(scope):
+                await stream.run(outlet.send)
     except Exception:  # noqa: BLE001 - the answer has begun, so the missing last chunk must tell
         _log.error("stream_failed", path=exchange.request.path, exc_info=True)
         return
@@ -351,9 +354,9 @@ async def _run_stream(stream: EventStream, exchange: Exchange, send: Send, closi
 class _Outlet:
     """The way out of one stream: one writer at a time, and a comment when nobody wrote for long."""
 
-    def __init__(self, send: Send, *, ending: trio.Event) -> None:
+    def __init__(self, send: Send, left: Callable[[], Awaitable[None]]) -> None:
         self._send = send
-        self._ending = ending
+        self._left = left
         self._lock = trio.Lock()
         self._last = trio.current_time()
 
@@ -362,13 +365,45 @@ class _Outlet:
             self._last = trio.current_time()
             await self._send(_body(data, more=True))
 
-    async def keep_alive(self) -> None:
-        """Send a comment whenever KEEP_ALIVE_S were quiet; return when the stream is to end."""
-        while not self._ending.is_set():
+    async def attend(self) -> None:
+        """Send a comment whenever KEEP_ALIVE_S were quiet; return when the client has left."""
+        while True:
             with trio.CancelScope(deadline=self._last + KEEP_ALIVE_S):
-                await self._ending.wait()
+                await self._left()
+                return
             if trio.current_time() >= self._last + KEEP_ALIVE_S:
                 await self.send(KEEP_ALIVE_COMMENT)
+
+
+class _Closing:
+    """Ends the open streams of an application when it closes: one task for all of them, while there are any."""
+
+    def __init__(self, closing: trio.Event) -> None:
+        self._closing = closing
+        self._streams: set[trio.CancelScope] = set()
+        self._waiting = trio.CancelScope()
+
+    @contextmanager
+    def ending(self, stream: trio.CancelScope) -> Iterator[None]:
+        """Cancel `stream` at the closing, unless the block ends before."""
+        if self._closing.is_set():
+            stream.cancel()
+        if not self._streams:
+            self._waiting = trio.CancelScope()
+            trio.lowlevel.spawn_system_task(self._wait, self._waiting)
+        self._streams.add(stream)
+        try:
+            yield
+        finally:
+            self._streams.discard(stream)
+            if not self._streams:
+                self._waiting.cancel()
+
+    async def _wait(self, waiting: trio.CancelScope) -> None:
+        with waiting:
+            await self._closing.wait()
+            for stream in self._streams:
+                stream.cancel()
 
 
 _NO_HEADERS = web.Headers(())
