@@ -94,7 +94,7 @@ AT_ONCE = 16
 PATIENCE_S = 5.0
 # How HTTP/1.1 is spoken where a test does not say.
 LEAN = True
-# A connection that is kept alive does not say that its answers are over.
+# A connection that is kept alive does not say that no answer will come.
 HTTP2_WAIT_S = 0.2
 
 
@@ -195,16 +195,18 @@ async def talk(port: int, *packets: bytes, half_close: bool = False) -> bytes:
     return received
 
 
-async def talk_http2(port: int, tls: ssl.SSLContext, *packets: bytes) -> bytes:
-    """Send `packets` over TLS, and give what comes until the server closes or HTTP2_WAIT_S are over."""
+async def talk_http2(port: int, tls: ssl.SSLContext, *packets: bytes, patience_s: float = PATIENCE_S) -> bytes:
+    """Send `packets` over TLS, and give what comes until an answer begins, the server closes or time is up."""
     received = b""
     async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
         stream = trio.SSLStream(tcp, tls, server_hostname="localhost", https_compatible=True)
-        with suppress(trio.BrokenResourceError), trio.move_on_after(HTTP2_WAIT_S):
+        with suppress(trio.BrokenResourceError), trio.move_on_after(patience_s):
             for packet in packets:
                 await stream.send_all(packet)
             async for data in stream:
                 received += data
+                if HTTP2_ANSWER in received:
+                    break
     return received
 
 
@@ -241,7 +243,11 @@ async def attack(port: int, source: random.Random, tls: ssl.SSLContext | None) -
     """Send one mutated packet, then read to the end, or leave without a word; gives how the answer began."""
     packets = mutated(source, SEEDS if tls is None else HTTP2_SEEDS)
     if tls is not None:
-        return b"answered" if HTTP2_ANSWER in await talk_http2(port, tls, *packets) else b"refused"
+        return (
+            b"answered"
+            if HTTP2_ANSWER in await talk_http2(port, tls, *packets, patience_s=HTTP2_WAIT_S)
+            else b"refused"
+        )
     if source.random() < 0.2:
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(packets[0] or b"\n")

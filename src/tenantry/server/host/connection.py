@@ -72,7 +72,9 @@ class Connection:
         if self._tls is not None and self._tls.selected_alpn_protocol() == HTTP2:
             await self._talk_with_tasks(Http2)
         elif self._host.lean:
-            self._protocol = LeanHttp1(*self._arguments(None), pull=self._pull, answer=self._answer)
+            self._protocol = LeanHttp1(
+                *self._arguments(None), pull=self._pull, answer=self._answer, read_all=self._read_all
+            )
             self._expect_header(begun=True)
             await self._read_between_requests()
             await self._close()
@@ -83,9 +85,7 @@ class Connection:
         async with Tasks(self._host.app) as tasks:
             self._protocol = protocol(*self._arguments(tasks))
             self._expect_header(begun=True)
-            with self._reading:
-                await self._protocol.initiate()
-                await self._read()
+            await self._read_all()
             await self._close()
 
     async def _close(self) -> None:
@@ -107,21 +107,25 @@ class Connection:
             self._handle,
         )
 
-    async def _read(self) -> None:
-        """Read all the time; requests run in tasks of their own."""
+    async def _read_all(self) -> None:
+        """Read all the time; what is asked runs in tasks of its own."""
         data = b"-"
-        while data:
-            data = await self._pull()
-            await self._take(data)
+        with self._reading:
+            await self._protocol.initiate()
+            while data:
+                data = await self._pull()
+                await self._take(data)
 
     async def _read_between_requests(self) -> None:
         """Read the next request's beginning; the request runs in this task, where nothing cuts it short."""
         data = b"-"
         while data and not self._over:
-            with trio.CancelScope(deadline=self._due) as self._reading:
+            with trio.CancelScope(deadline=self._due) as waiting:
+                self._reading = waiting
                 data = await self._pull()
-            if self._reading.cancelled_caught:
+            if waiting.cancelled_caught:
                 return
+            self._reading = trio.CancelScope()
             await self._take(data)
 
     async def _pull(self) -> bytes:

@@ -14,11 +14,13 @@ import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
+from hypercorn.protocol.h11 import H11WSConnection
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, H11SendableEvent, Scope
 
 from tenantry.server.asgi import BODY, ASGIApp, Message
 from tenantry.server.host import websocket
 from tenantry.server.host.http1 import Http1
+from tenantry.server.host.tasks import Tasks
 
 # What a client sends ahead while its request is answered; more of it waits in the kernel.
 AHEAD_BYTES = 64 * 1024
@@ -31,7 +33,8 @@ _DISCONNECT: Message = {"type": "http.disconnect"}
 class LeanHttp1(Http1):
     """HTTP/1.1 whose application pulls.
 
-    `pull` gives the connection's next bytes, `b""` at its end; `answer` writes a whole answer.
+    `pull` gives the connection's next bytes, `b""` at its end; `answer` writes a whole answer; `read_all` hands in what
+    comes until the connection ends.
     """
 
     pulls = True
@@ -41,11 +44,13 @@ class LeanHttp1(Http1):
         *arguments: Any,  # noqa: ANN401
         pull: Callable[[], Awaitable[bytes]],
         answer: Callable[[bytes], Awaitable[None]],
+        read_all: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(*arguments)
         self.task_group = self  # type: ignore[assignment]  # of which hypercorn's stream asks `spawn_app` alone
         self._pull = pull
         self._answer = answer
+        self._read_all = read_all
         self._came: deque[Message] = deque()
         self._gone = False
         self._held = b""
@@ -53,15 +58,29 @@ class LeanHttp1(Http1):
 
     async def _handle_events(self) -> None:
         """Serve the requests that came whole or in part, one after the other."""
+        if isinstance(self.connection, H11WSConnection):
+            await super()._handle_events()
+            return
         while (request := await self._next_request()) is not None:
             await self.send(Updated(idle=False))
             await self._check_protocol(request)
+            if websocket.is_wanted(request):
+                await self._serve_websocket(request)
+                return
             await self._create_stream(request)
             del request  # a stream that is open for hours holds no header
             scope, send = self._begun
             run = cast("ASGIApp", self.app)
             await run(scope, self._receive, cast("Callable[[Message], Awaitable[None]]", send))
             await send(None)
+
+    async def _serve_websocket(self, request: h11.Request) -> None:
+        """Serve until it closes; both sides talk when they like, so the application has a task of its own."""
+        async with Tasks(cast("ASGIApp", self.app)) as tasks:
+            await self._open_websocket(request, tasks)
+            await super()._handle_events()
+            await self._read_all()
+            await self.handle(Closed())
 
     async def _next_request(self) -> h11.Request | None:
         try:
