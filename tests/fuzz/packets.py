@@ -267,8 +267,8 @@ async def run(*, packets: int, seed: int, http2: bool = False, lean: bool = True
     server, client = _contexts() if http2 else (None, None)
     with capture_logs() as logs:
         async with hosted(application(answer, closing=trio.Event()), lean=lean, tls=server) as port:
-            await _answers_still(port, client)
             baseline = Baseline.now()
+            await _answers_still(port, client)
             for start in range(0, packets, AT_ONCE):
                 async with trio.open_nursery() as nursery:
                     for _ in range(min(AT_ONCE, packets - start)):
