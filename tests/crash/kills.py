@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,10 +26,11 @@ from tests.faults.callers import Caller, calling, every
 from tests.faults.forks import forked_server
 from tests.faults.subject import early_and_slow, nothing
 from tests.histories import CALLS, differences
-from tests.running import free_port
+from tests.running import TENANTRY, free_port
 
 CALLERS_MIN = 16
 VERIFIED_EACH = 25
+VERIFIER = Path(__file__).parents[2] / "conformance" / "verifier.py"
 
 
 @dataclass
@@ -71,6 +73,7 @@ def kill_under_load(
             tally.problems += [] if problem is None else [f"after {number} kills, behind record {stands}: {problem}"]
     with forked_server(data, port, nothing, end=signal.SIGTERM):
         pass  # what is counted of denials becomes a record at a stop in good order
+    tally.problems += independent_verdicts(data)
     entries = [record.decode(body) for _, body in audit_log.read(data / audit_log.FILE_NAME)]
     tally.problems += differences([caller.history for caller in callers], entries)
     tally.answered = sum(caller.history.answered.total() for caller in callers)
@@ -79,6 +82,17 @@ def kill_under_load(
         for status, count in caller.refused.items():
             tally.refused[status] = tally.refused.get(status, 0) + count
     return tally
+
+
+def independent_verdicts(data: Path) -> list[str]:
+    """What the command and the verifier that shares no code with the server say against the log."""
+    key = subprocess.run([*TENANTRY, "audit", "key", "--data", str(data)], capture_output=True, text=True, check=True)
+    commands = (
+        [*TENANTRY, "audit", "verify", "--data", str(data)],
+        [sys.executable, str(VERIFIER), str(data), "--key", key.stdout.strip()],
+    )
+    runs = [subprocess.run(command, capture_output=True, text=True, check=False) for command in commands]
+    return [f"{run.args}: {run.stdout}{run.stderr}" for run in runs if run.returncode]
 
 
 def main() -> int:
