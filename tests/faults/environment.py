@@ -192,6 +192,7 @@ def suffer(
     hold_s: float,
     callers: int,
     statuses: tuple[int, ...] = (),
+    end: int = signal.SIGTERM,
     plant: Callable[[], AbstractContextManager[None]] = nothing,
 ) -> Tally:
     """Serve and load, make the fault, end it, and compare; `statuses` are answers that may come besides.
@@ -206,7 +207,7 @@ def suffer(
         for number in range(callers)
     ]
     faults.clear()
-    with forked_server(data, port, plant, end=signal.SIGTERM) as server:
+    with forked_server(data, port, plant, end=end) as server:
         every(clients, Caller.sign_in)
         every(clients, partial(Caller.call, tool="quick", legacy=True))
         with calling(clients, call, breaks=False):
@@ -257,8 +258,8 @@ def run(directory: Path, faults: Faults, *, names: list[str], hold_s: float, cal
             statuses = (REFUSED[name],) if name in REFUSED else ()
             tallies[name] = suffer(data, faults, FAULTS[name], hold_s=hold, callers=callers, statuses=statuses)
     # Half of a second of a disk that loses everything: the log must not be believed to be whole.
-    fault = FAULTS["ENOSPC for a while"]
-    tallies["planted"] = suffer(directory / "planted", faults, fault, hold_s=0.5, callers=callers, plant=deaf_commit)
+    fault = partial(suffer, directory / "planted", faults, FAULTS["ENOSPC for a while"], hold_s=0.5, callers=callers)
+    tallies["planted"] = fault(plant=deaf_commit, end=signal.SIGKILL)
     return tallies
 
 
