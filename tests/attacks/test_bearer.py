@@ -117,7 +117,12 @@ def test_two_tokens_are_one_too_many(server):
 @attack("RS-BEARER-07", modes=("dual",))
 def test_no_configuration_breaks_out_of_a_challenge(start, mode, tmp_path):
     strange = "a,b=c;d(e)<f>"
-    server = start(mode, edit=lambda text: text.replace("[scopes]\n", f'[scopes]\n"{strange}" = "Strange"\n', 1))
+
+    def needed(text: str) -> str:
+        named = text.replace("[scopes]\n", f'[scopes]\n"{strange}" = "Strange"\n', 1)
+        return named.replace('pause = { scopes = ["tools:call"]', f'pause = {{ scopes = ["{strange}"]', 1)
+
+    server = start(mode, edit=needed)
     challenge = challenge_of(shown(server))
     assert strange in challenge["scope"].split()
     assert set(challenge) == {"scope", "resource_metadata"}
