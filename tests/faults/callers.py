@@ -134,7 +134,7 @@ class Caller:
         """Begin a session in place of the one it has; where the server can't, keep that one and give False."""
         began = time.monotonic()
         answer = send_initialize(self._known.browser, self._access_token)
-        if self.watch is not None:
+        if self.watch is not None and answer.status != 200:  # a session has no record: it says nothing of the log
             self.watch(time.monotonic() - began, answer.status)
         if answer.status == 401:
             self.refresh()
