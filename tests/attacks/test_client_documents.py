@@ -209,9 +209,10 @@ async def test_a_cached_document_is_neither_eternal_nor_one_of_thousands_nor_fet
         assert is_login(await asked(world))
         world.now += 1_000  # a day is over, whatever the document said
         assert is_refused(await asked(world))
+        fetched = len(net.connected)
         world.now += 59
         await asked(world)
-        fetched = len(net.connected)
+        assert len(net.connected) == fetched
         world.now += 2
         await asked(world)
         assert len(net.connected) == fetched + 1  # believed for a minute at the least, no longer if so asked

@@ -308,8 +308,9 @@ def test_no_good_call_fails_while_keys_are_rotated(start, mode, longer):
 def test_the_tenant_of_a_token_is_the_issuers_word_and_the_directorys(server, access):
     forger = Forger(server, access)
     head, _, tail = access.split(".")
-    edited = encoded(json.dumps({**forger.claims, "tenant": "globex"}).encode())
-    assert status(server, f"{head}.{edited}.{tail}") == 401
+    for claims in ({"tenant": "globex"}, {"tenant": "globex", "sub": "carol"}):
+        edited = encoded(json.dumps({**forger.claims, **claims}).encode())
+        assert status(server, f"{head}.{edited}.{tail}") == 401, claims
     for key in (another_key(), ec.generate_private_key(ec.SECP384R1()) and another_key()):
         assert status(server, signed(forger.header, {**forger.claims, "tenant": "globex"}, key)) == 401
     # Even signed with the right key: alice is nobody in globex.
