@@ -215,6 +215,8 @@ def test_nothing_that_is_shared_holds_what_belongs_to_one_tenant(server, longer)
                     result = reply.message["result"]
                     assert result.get("cacheScope", "private") == "private", method
                     seen.setdefault((tenant, method, number), set()).add(reply.body)
+                    if method == "tools/list":
+                        assert ("export_report" in reply.text) is (tenant == "globex")
                 reply = one.call("own_secret")
                 assert f"canary-document-of-{other}" not in reply.text
                 assert f"canary-document-of-{tenant}" in reply.text

@@ -147,6 +147,11 @@ class Stream:
         while (event := self.event(within_s=within_s)) is not None:
             yield event
 
+    def raw_rest(self) -> bytes:
+        """All bytes until the server closes, chunks and all."""
+        data: bytes = self.response.fp.read()
+        return data
+
     def message(self, *, within_s: float = PATIENCE_S) -> Any:
         """The next event that carries a message."""
         while (event := self.event(within_s=within_s)) is not None:
