@@ -32,6 +32,7 @@ from bench.rounds import (
     configured,
     flush_ms,
     measure,
+    processor_s,
     ratio,
     save,
     serve,
@@ -107,7 +108,9 @@ def compare(running: Mapping[str, Running], *, callers: int, rounds: int, second
 
     def once(name: str) -> float:
         server, token = running[name]
+        before = processor_s(server.process.pid)
         figures = measure(server, token, callers=callers, seconds=seconds, era="legacy", session=False)
+        figures["processor_us"] = 1e6 * (processor_s(server.process.pid) - before) / figures["calls"]
         taken[name].append(figures)
         return float(figures["calls_per_s"])
 
@@ -118,15 +121,26 @@ def compare(running: Mapping[str, Running], *, callers: int, rounds: int, second
             "median": statistics.median(values),
             "p50_ms": statistics.median(each["p50_ms"] for each in taken[name]),
             "p99_ms": statistics.median(each["p99_ms"] for each in taken[name]),
+            "processor_us": [each["processor_us"] for each in taken[name]],
         }
         for name, values in figures.items()
     }
 
 
 def with_ratios(found: dict[str, Any], base: str) -> dict[str, Any]:
-    """Add to each contender its ratio to `base`, taken round by round."""
-    under = found[base]["calls_per_s"]
-    return {name: {**figures, "ratio": ratio(figures["calls_per_s"], under)} for name, figures in found.items()}
+    """Add to each contender its ratios to `base`, taken round by round: of calls/s, and of calls a processor second.
+
+    The second says what holds where others use the processor too, which no round is spared from.
+    """
+    under = found[base]
+    return {
+        name: {
+            **figures,
+            "ratio": ratio(figures["calls_per_s"], under["calls_per_s"]),
+            "processor_ratio": ratio(under["processor_us"], figures["processor_us"]),
+        }
+        for name, figures in found.items()
+    }
 
 
 def plot(results: Mapping[str, Any]) -> str:
@@ -177,7 +191,10 @@ def main() -> int:
         "callers": {},
     }
     print(f"{results['machine']}, {results['date']}, one flush {results['flush_ms']:.2f} ms")
-    print(f"{'contender':<22} {'callers':>7} {'calls/s':>8} {'p50 ms':>7} {'p99 ms':>7}   ratio to {options.base}")
+    print(
+        f"{'contender':<22} {'callers':>7} {'calls/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'cpu us':>7}"
+        f"   ratios to {options.base}: of calls/s, of calls a processor second"
+    )
     try:
         with ExitStack() as stack:
             environment = stack.enter_context(slow_disk(directory, options.flush_ms))
@@ -196,10 +213,10 @@ def main() -> int:
 
 def _print(callers: int, found: Mapping[str, Any]) -> None:
     for name, figures in found.items():
-        middle, least, greatest = figures["ratio"]
+        ratios = ["{:.2f} ({:.2f}-{:.2f})".format(*figures[kind]) for kind in ("ratio", "processor_ratio")]
         print(
             f"{name:<22} {callers:>7} {figures['median']:>8.0f} {figures['p50_ms']:>7.2f} {figures['p99_ms']:>7.2f}"
-            f"   {middle:.2f} ({least:.2f}-{greatest:.2f})",
+            f" {statistics.median(figures['processor_us']):>7.0f}   {ratios[0]:<18} {ratios[1]}",
             flush=True,
         )
 
