@@ -90,17 +90,17 @@ def grow(kind: str, sizes: list[int], directory: Path, *, rounds: int, seconds: 
             found[str(size)] = {"ready_s": ready, "resident_kib": resident_kib(server)}
         for callers in CALLERS:
             contenders: dict[str, Callable[[], float]] = {
-                size: partial(calls, server, token, callers=callers, seconds=seconds)
-                for size, (server, token) in servers.items()
+                stored: partial(calls, server, token, callers=callers, seconds=seconds)
+                for stored, (server, token) in servers.items()
             }
             figures = alternate(rounds, contenders)
-            for size, values in figures.items():
-                found[size][f"calls_per_s, {callers} callers"] = values
-                found[size][f"ratio, {callers} callers"] = ratio(values, figures[str(sizes[0])])
-        logins = alternate(rounds, {size: partial(login_ms, server) for size, (server, _) in servers.items()})
-        for size, values in logins.items():
-            found[size]["login_ms"] = statistics.median(values)
-            found[size]["login_ratio"] = ratio(values, logins[str(sizes[0])])
+            for stored, values in figures.items():
+                found[stored][f"calls_per_s, {callers} callers"] = values
+                found[stored][f"ratio, {callers} callers"] = ratio(values, figures[str(sizes[0])])
+        logins = alternate(rounds, {stored: partial(login_ms, server) for stored, (server, _) in servers.items()})
+        for stored, values in logins.items():
+            found[stored]["login_ms"] = statistics.median(values)
+            found[stored]["login_ratio"] = ratio(values, logins[str(sizes[0])])
     return found
 
 

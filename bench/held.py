@@ -172,7 +172,7 @@ def push_ms(server: Process, streams: list[socket.socket], config: Path) -> list
         selector.register(stream, selectors.EVENT_READ)
     began = time.perf_counter()
     server.process.send_signal(signal.SIGHUP)
-    taken = []
+    taken: list[float] = []
     while len(taken) < len(streams):
         ready = selector.select(timeout=20)
         if not ready:

@@ -1,13 +1,17 @@
 """The parts of the benchmarks that compute: nothing here is timed."""
 
 import json
+import os
+import sqlite3
+import time
 import xml.etree.ElementTree as ET
+from contextlib import closing
 
 import jwt
 import pytest
 from bench.peers import PEERS, Signer
 
-from bench import ceiling, flood, load, neighbour, plot, rounds, workers_down
+from bench import ceiling, flood, growth, load, neighbour, plot, rounds, workers_down
 from tests.tools import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -151,3 +155,29 @@ def test_a_flood_is_written_as_requests():
         for number in range(3)
     }
     assert len(names) == 3
+
+
+def test_what_a_process_uses_is_seen():
+    before = rounds.processor_s(os.getpid())
+    until = time.process_time() + 0.1
+    while time.process_time() < until:
+        pass
+    assert rounds.processor_s(os.getpid()) > before
+    assert os.getpid() in rounds.processes(os.getpid())
+
+
+def test_ratios_are_of_calls_and_of_processor_time():
+    figures = {"ours": {"calls_per_s": [4.0, 6.0], "processor_us": [5.0, 5.0]}}
+    figures["node"] = {"calls_per_s": [2.0, 2.0], "processor_us": [10.0, 20.0]}
+    found = ceiling.with_ratios(figures, "node")["ours"]
+    assert found["ratio"] == (2.5, 2.0, 3.0)
+    assert found["processor_ratio"] == (3.0, 2.0, 4.0)
+
+
+def test_rows_are_filled_in_where_the_server_finds_them(tmp_path):
+    config = rounds.configured(tmp_path)
+    for kind, table in {"users": "added_person", "sessions": "mcp_session", "clients": "client"}.items():
+        data = tmp_path / kind
+        growth.fill(kind, 20, config, data)
+        with closing(sqlite3.connect(data / "state.db")) as connection:
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] >= 20
