@@ -110,12 +110,32 @@ async def test_a_doubtful_request_is_refused_on_its_stream_alone(  # noqa: PLR09
 
 
 @pytest.mark.trio
-async def test_a_doubtful_request_that_was_reset_in_the_same_packet_costs_nothing(tls, client):
+@pytest.mark.parametrize("behind", ["reset", "data"])
+async def test_what_comes_in_one_packet_with_a_doubtful_request_costs_nothing(tls, client, behind):
     async with hosted(plain(), tls=tls) as port, connected(port, client) as h2:
         flush, h2.flush = h2.flush, trio.lowlevel.checkpoint  # type: ignore[method-assign]
-        id_ = await h2.request(b"/\xff")
-        h2.connection.reset_stream(id_, ErrorCodes.CANCEL)
+        id_ = await h2.request(b"/\xff", method=b"POST", ended=False)
+        if behind == "reset":
+            h2.connection.reset_stream(id_, ErrorCodes.CANCEL)
+        else:
+            h2.connection.send_data(id_, b"x" * 1000)
         h2.flush = flush  # type: ignore[method-assign]
+        assert (await h2.answer(await h2.request("/ok"))).body == b"ok"
+
+
+@pytest.mark.trio
+async def test_a_connection_whose_request_was_refused_is_idle(tls, client):
+    async with hosted(plain(), tls=tls, limits=HostLimits(keep_alive_s=0.05)) as port, connected(port, client) as h2:
+        assert (await h2.answer(await h2.request(b"/\xff"))).status == 400
+        assert await h2.end() == ErrorCodes.NO_ERROR
+
+
+@pytest.mark.trio
+async def test_no_tree_of_priorities_grows(tls, client, monkeypatch):
+    monkeypatch.setattr(frames, "CONTROLS", 10_000)
+    async with hosted(plain(), tls=tls) as port, connected(port, client) as h2:
+        for id_ in range(101, 5101, 2):
+            await h2.send(frame(PRIORITY, 5, stream=id_)[:9] + b"\0\0\0\0\x10")
         assert (await h2.answer(await h2.request("/ok"))).body == b"ok"
 
 

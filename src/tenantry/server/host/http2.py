@@ -83,7 +83,7 @@ class Http2(H2Protocol):
                 await super()._handle_events([event])
             if isinstance(event, StreamReset) and not event.remote_reset:
                 self._gate.count_reset(trio.current_time())
-            if isinstance(event, RequestReceived | StreamReset):  # hypercorn takes a refused one for under way
+            if isinstance(event, RequestReceived):  # hypercorn takes a refused one for under way
                 await self._settle()
         await self._flush()
 
