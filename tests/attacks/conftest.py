@@ -13,6 +13,8 @@ from tests.attacks.table import MODES
 from tests.attacks.target import CONFIG, SERVED, Servers, Target, checked, started
 
 Starter = Callable[..., Target]
+# Some tests start several servers, which takes its time on a busy machine; whatever hangs has a shorter patience.
+TIMEOUT_S = 600
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of the chosen rows, and the one that shows a server fit for honest clients."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
     chosen = set(config.getoption("--attack", default=[]))
     one_mode = config.getoption("--one-mode", default=False)
     kept = [item for item in items if _is_chosen(item, chosen) and not (one_mode and _in_later_mode(item))]

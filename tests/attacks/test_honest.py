@@ -6,6 +6,7 @@ from tests.attacks.people import Client
 from tests.attacks.speaker import eras, text_of
 from tests.attacks.table import MODES
 from tests.attacks.target import Target
+from tests.attacks.wire import eventually
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -17,5 +18,5 @@ def test_an_honest_client_is_served(server: Target):
         listed = speaker.ask("tools/list").message["result"]["tools"]
         assert "echo" in [tool["name"] for tool in listed]
         assert text_of(speaker.call("echo", {"message": "hello"})) == "hello"
-    assert server.records("tool_call", subject="alice", outcome="succeeded")
+    assert eventually(lambda: server.records("tool_call", subject="alice", outcome="succeeded"))
     assert server.faults() == []
