@@ -134,6 +134,12 @@ def summary(found: dict[str, str], *, verdict: str) -> str:
     return "\n".join(lines)
 
 
+def _keep(found: dict[str, str]) -> None:
+    """Note what this run found; of rows that it left out what an earlier one found stays, in the table's order."""
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({id_: (known | found).get(id_, "not run") for id_ in attacks()}, indent=1) + "\n")
+
+
 def _class(status: str) -> str:
     return status if status in (PROVEN, NOT_APPLICABLE) else "open"
 
@@ -152,9 +158,7 @@ def main() -> int:
     print(f"without a mutant: {verdict}", file=sys.stderr)
     found = run(rows)
     print(summary(found, verdict=verdict))
-    if not arguments.only and arguments.sample is None and not alone:
-        results = {"without_mutant": verdict, "rows": found}
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    _keep(found)
     good = (alone or verdict == "passed") and all(_class(status) != "open" for status in found.values())
     return 0 if good else 1
 
