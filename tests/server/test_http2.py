@@ -170,7 +170,7 @@ async def test_an_early_answer_stops_the_rest_of_the_body_and_nothing_else(tls, 
         await h2.flush()
         answered = await h2.answer(id_)
         assert answered.status == (401 if path == "/unread" else 413)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while answered.reset is None:
                 await h2.receive()
         assert answered.reset == ErrorCodes.NO_ERROR
@@ -407,9 +407,9 @@ async def test_a_client_that_leaves_cancels_its_stream(tls, client, leaves):
             if leaves == "reset":
                 h2.connection.reset_stream(id_, ErrorCodes.CANCEL)
                 await h2.flush()
-                with trio.fail_after(5):
+                with trio.fail_after(30):
                     await cancelled.wait()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await cancelled.wait()
         await baseline.restored()
 

@@ -50,7 +50,7 @@ def plain() -> ASGIApp:
 async def talk_tls(port: int, context: ssl.SSLContext, *packets: bytes) -> bytes:
     """Send `packets` over TLS and give all that comes; the server must say that it has ended."""
     received = b""
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with await trio.open_tcp_stream("127.0.0.1", port) as tcp:
             stream = trio.SSLStream(tcp, context, server_hostname="localhost")
             for packet in packets:
@@ -134,7 +134,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(tls):
 @pytest.mark.trio
 async def test_a_stop_waits_for_no_handshake(tls):
     stop = trio.Event()
-    with trio.fail_after(5):
+    with trio.fail_after(30):
         async with (
             hosted(plain(), tls=tls, shutdown=stop, limits=HostLimits(stop_grace_s=3600)) as port,
             await trio.open_tcp_stream("127.0.0.1", port) as stream,
