@@ -158,7 +158,7 @@ def test_a_client_is_forgotten_with_all_its_grants(server, operator):
 def test_a_person_reads_a_table(operator):
     command = [*TENANTRY, "users", "list", "--data", str(operator.data)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert re.search(r"^alice +tenant-a +admin tools:call +configuration +enabled *$", printed, re.MULTILINE)
+    assert re.search(r"^alice +tenant-a +admin audit:read tools:call +configuration +enabled *$", printed, re.MULTILINE)
 
 
 def test_the_tenants_are_those_of_the_configuration(operator):
