@@ -3,6 +3,7 @@
 import ipaddress
 import math
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -58,15 +59,13 @@ class Connection:
             await self._talk()
 
     async def _shake_hands(self, tls: trio.SSLStream[trio.SocketStream]) -> bool:
-        self._reading.deadline = trio.current_time() + self._host.limits.handshake_timeout_s
-        with self._reading as waiting:
+        with trio.move_on_after(self._host.limits.handshake_timeout_s) as self._reading:
             try:
                 await tls.do_handshake()
             except _GONE:
                 self._host.complain("tls_handshake_failed", peer=self.peer)
                 return False
-        self._reading = trio.CancelScope()
-        return not waiting.cancel_called
+        return not self._reading.cancel_called
 
     async def _talk(self) -> None:
         if self._tls is not None and self._tls.selected_alpn_protocol() == HTTP2:
@@ -110,9 +109,9 @@ class Connection:
     async def _read_all(self) -> None:
         """Read all the time; what is asked runs in tasks of its own."""
         data = b"-"
-        with self._reading:
+        with trio.CancelScope() as self._reading:
             await self._protocol.initiate()
-            while data:
+            while data and not self._over:
                 data = await self._pull()
                 await self._take(data)
 
@@ -120,18 +119,26 @@ class Connection:
         """Read the next request's beginning; the request runs in this task, where nothing cuts it short."""
         data = b"-"
         while data and not self._over:
-            with trio.CancelScope(deadline=self._due) as waiting:
-                self._reading = waiting
-                data = await self._pull()
-            if waiting.cancelled_caught:
-                return
-            self._reading = trio.CancelScope()
-            await self._take(data)
+            data = await self._pull_while_idle()
+            if not self._over:
+                await self._take(data)
+
+    async def _pull_while_idle(self) -> bytes:
+        if self._tls is None:
+            return await self._pull()
+        with trio.CancelScope() as self._reading:  # between two requests it ends nothing but the waiting
+            return await self._pull()
+        return b""
 
     async def _pull(self) -> bytes:
         try:
-            return bytes(await self._stream.receive_some(RECEIVE_BYTES))
-        except _GONE:
+            if self._tls is not None:
+                return bytes(await self._tls.receive_some(RECEIVE_BYTES))
+            while True:
+                await trio.lowlevel.wait_readable(self._tcp.socket)
+                with suppress(BlockingIOError):
+                    return os.read(self._tcp.socket.fileno(), RECEIVE_BYTES)
+        except (*_GONE, OSError):
             return b""
 
     async def _take(self, data: bytes) -> None:
@@ -149,17 +156,26 @@ class Connection:
             if event.idle:  # the next header may have come while the last answer was sent
                 self._expect_header(begun=self._protocol.header_begun)
             else:
-                self._wait_until(math.inf)
+                self._due = math.inf
 
     def _expect_header(self, *, begun: bool) -> None:
         limits = self._host.limits
         self._header_begun = begun
-        self._wait_until(trio.current_time() + (limits.header_timeout_s if begun else limits.keep_alive_s))
+        self._due = trio.current_time() + (limits.header_timeout_s if begun else limits.keep_alive_s)
 
-    def _wait_until(self, due: float) -> None:
-        self._due = due
-        if not self._protocol.pulls:  # else nobody waits now
-            self._reading.deadline = due
+    def end_if_due(self, now: float) -> None:
+        """Close where the peer has taken too long for what is expected of it; `now` is trio's clock, seconds."""
+        if now >= self._due:
+            self._due = math.inf
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        self._over = True
+        if self._host.lean and self._tls is None:
+            with suppress(OSError):
+                self._tcp.socket.shutdown(socket.SHUT_RD)  # whoever reads is at the end, and nothing is cancelled
+        else:
+            self._reading.cancel()
 
     async def _answer(self, data: bytes) -> None:
         """Write a whole answer: at once where the kernel has room for it, as it nearly always has.
@@ -209,8 +225,7 @@ class Connection:
     def close_if_idle(self) -> None:
         """Close unless a request is under way."""
         if self._idle:
-            self._over = True
-            self._reading.cancel()
+            self._stop_reading()
 
     def cut(self) -> None:
         """Close the socket whoever is using it, and wake the reader wherever it waits."""

@@ -2,22 +2,25 @@
 
 hypercorn starts a task and a queue for each request, so that somebody reads while the application runs. Here
 `receive` is that reader: whoever waits for the body, or for the client to leave, reads from the connection, and where
-nobody waits nobody needs to. What remains of the parser, the states and the messages is hypercorn's.
+nobody waits nobody needs to. An answer goes from the application to h11 without hypercorn's stream between them; the
+connection, its errors and its WebSockets are hypercorn's.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from enum import Enum, auto
+from functools import lru_cache
 from typing import Any, cast
+from urllib.parse import unquote
 
 import h11
 import trio
-from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h11 import H11WSConnection
-from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, H11SendableEvent, Scope
+from hypercorn.typing import H11SendableEvent
 
-from tenantry.server.asgi import BODY, ASGIApp, Message
+from tenantry.server.asgi import BODY, LENGTHLESS, ASGIApp, Message
 from tenantry.server.host import websocket
 from tenantry.server.host.http1 import Http1
 from tenantry.server.host.tasks import Tasks
@@ -26,8 +29,19 @@ from tenantry.server.host.tasks import Tasks
 AHEAD_BYTES = 64 * 1024
 # A body in more pieces than this is left to the application's own bounds.
 BODY_EVENTS = 8
+# Answers of one kind and size have the same head for as long as their Date is the same.
+HEADS_REMEMBERED = 64
 _END: Message = {"type": "http.request", "body": b"", "more_body": False}
 _DISCONNECT: Message = {"type": "http.disconnect"}
+_ASGI = {"spec_version": "2.1", "version": "3.0"}
+
+
+class _Answer(Enum):
+    """How far the answer to the present request is."""
+
+    DUE = auto()
+    BEGUN = auto()
+    SENT = auto()
 
 
 class LeanHttp1(Http1):
@@ -47,14 +61,14 @@ class LeanHttp1(Http1):
         read_all: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(*arguments)
-        self.task_group = self  # type: ignore[assignment]  # of which hypercorn's stream asks `spawn_app` alone
         self._pull = pull
         self._answer = answer
         self._read_all = read_all
         self._came: deque[Message] = deque()
         self._gone = False
         self._held = b""
-        self._begun: tuple[Message, Callable[[ASGISendEvent | None], Awaitable[None]]]
+        self._answered = _Answer.DUE
+        self._without_body = False
 
     async def _handle_events(self) -> None:
         """Serve the requests that came whole or in part, one after the other."""
@@ -67,12 +81,14 @@ class LeanHttp1(Http1):
             if websocket.is_wanted(request):
                 await self._serve_websocket(request)
                 return
-            await self._create_stream(request)
+            scope = self._scope(request)
             del request  # a stream that is open for hours holds no header
-            scope, send = self._begun
-            run = cast("ASGIApp", self.app)
-            await run(scope, self._receive, cast("Callable[[Message], Awaitable[None]]", send))
-            await send(None)
+            await cast("ASGIApp", self.app)(scope, self._receive, self._send)
+            if self._answered is _Answer.DUE:
+                await self._send_error_response(500)
+            await self._begin_again()
+            if self.header_begun:  # whoever sends ahead gives the others their turns
+                await trio.lowlevel.checkpoint()
 
     async def _serve_websocket(self, request: h11.Request) -> None:
         """Serve until it closes; both sides talk when they like, so the application has a task of its own."""
@@ -90,21 +106,28 @@ class LeanHttp1(Http1):
             return None
         return event if isinstance(event, h11.Request) else None
 
-    async def spawn_app(
-        self,
-        app: AppWrapper,  # noqa: ARG002
-        config: Config,  # noqa: ARG002
-        scope: Scope,
-        send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        """Have the application run when hypercorn is through; a body that is there already stands in the scope too."""
-        request = cast("Message", scope)
+    def _scope(self, request: h11.Request) -> Message:
+        """Say what is asked (ASGI, HTTP connection scope); a body that is there already stands in it too."""
         self._came.clear()
+        self._answered = _Answer.DUE
+        self._without_body = request.method == b"HEAD"
         body = self._body_that_came()
-        if body is not None:
-            request["extensions"][BODY] = body
-        self._begun = request, send
-        return _nowhere
+        path, _, query = request.target.partition(b"?")
+        return {
+            "type": "http",
+            "http_version": request.http_version.decode(),
+            "asgi": _ASGI,
+            "method": request.method.decode(),
+            "scheme": "https" if self.ssl else "http",
+            "path": unquote(path.decode()),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": list(request.headers),
+            "client": self.client,
+            "server": self.server,
+            "extensions": {} if body is None else {BODY: body},
+        }
 
     def _body_that_came(self) -> bytes | None:
         """The whole body, None where more of it is to come; costs no memory that the connection has not used."""
@@ -153,11 +176,35 @@ class LeanHttp1(Http1):
             await self._send_error_response(error.error_status_hint)
         await self.send(Closed())
 
-    async def _maybe_recycle(self) -> None:
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self._answered is _Answer.DUE:
+            self._answered = _Answer.BEGUN
+            self._without_body = self._without_body or message["status"] in LENGTHLESS
+            fields = [*message.get("headers", []), *self.config.response_headers("h11")]
+            if self.context.terminated.is_set():
+                fields.append((b"connection", b"close"))
+            await self._send_h11_event(_head(message["status"], tuple(fields)))
+        elif message["type"] == "http.response.body" and self._answered is _Answer.BEGUN:
+            data = message.get("body", b"")
+            if data and not self._without_body:
+                await self._send_h11_event(h11.Data(data=data))
+            if not message.get("more_body", False):
+                self._answered = _Answer.SENT
+                await self._send_h11_event(h11.EndOfMessage())
+        else:
+            raise RuntimeError(f"{message['type']} has no place after an answer that is {self._answered.name}")
+
+    async def _begin_again(self) -> None:
+        """Be ready for the next request, or close where this one or its answer did not come to its end."""
         if self.connection.their_state is h11.SEND_BODY:  # nobody asked for the body of a request without one
             with suppress(h11.RemoteProtocolError):
                 self.connection.next_event()
-        await super()._maybe_recycle()
+        ended = self.connection.our_state is h11.DONE and self.connection.their_state is h11.DONE
+        if not ended or self.context.terminated.is_set():
+            await self.send(Closed())
+            return
+        self.connection.start_next_cycle()
+        await self.send(Updated(idle=True))
 
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
         """Send; the head of an answer whose length is declared waits for the body, to leave with it in one write."""
@@ -178,5 +225,7 @@ class LeanHttp1(Http1):
             await self.send(RawData(data))
 
 
-async def _nowhere(_: ASGIReceiveEvent) -> None:
-    """Take what hypercorn would queue: a disconnect, which whoever waits for it reads from the connection."""
+@lru_cache(HEADS_REMEMBERED)
+def _head(status: int, fields: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
+    """Checked by h11 once."""
+    return h11.Response(status_code=status, headers=list(fields))

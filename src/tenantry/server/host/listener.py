@@ -22,6 +22,8 @@ BACKLOG = 512
 # A peer that vanished without a word acknowledges nothing; Linux would go on trying for some 15 minutes.
 VANISHED_PEER_MS = 30_000
 ACCEPT_RETRY_S = 0.1
+# How late a connection may be closed for being late: one look at all of them costs less than a timer each a request.
+LATE_S = 0.25
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # Descriptors for the database, logs, listeners and the interpreter; the rest of `ulimit -n` may be connections.
 RESERVED_DESCRIPTORS = 64
@@ -80,6 +82,7 @@ async def serve(
     """
     host = Host(app, limits or HostLimits(), lean=lean, tls=tls, is_proxy=is_proxy)
     async with trio.open_nursery() as connections:
+        connections.start_soon(host.keep_time)
         try:
             async with trio.open_nursery() as accepting:
                 for sock in sockets:
@@ -171,6 +174,14 @@ class Host:
             del self._by_peer[connection.peer]
         if not self._connections:
             self._empty.set()
+
+    async def keep_time(self) -> None:
+        """Close connections on which something is overdue, until cancelled."""
+        while True:
+            await trio.sleep(LATE_S)
+            now = trio.current_time()
+            for connection in self._connections:
+                connection.end_if_due(now)
 
     async def finish(self) -> None:
         """Close what is idle and wait for the rest; no connection is admitted any more."""
