@@ -110,9 +110,7 @@ def parse_json(body: bytes) -> object:
     """
     _check_shape(body)
     try:
-        value = json.loads(
-            body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        value = _DECODER.decode(body.decode())
         if _SURROGATE_ESCAPE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):  # UnicodeError is a ValueError
@@ -156,6 +154,10 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number is out of range")
     return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def message(value: object) -> Message:
@@ -212,7 +214,7 @@ def encode(value: object) -> bytes:
 
     A lone surrogate in a tool's text becomes `?`: the answer must be readable whatever a tool gives back.
     """
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
 def result(id_: Id, body: Object) -> Object:

@@ -8,6 +8,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import parse_qsl, urlsplit
 
@@ -28,6 +29,8 @@ SINGLE_VALUED = frozenset(
     }
 )
 MAX_FORM_FIELDS = 64
+# Clients send the same few values of a field with every request.
+REMEMBERED = 256
 _SENTINEL = ("=?base64?", "?=")
 _VISIBLE = re.compile(r"[\t\x20-\x7e]*\Z")
 
@@ -130,6 +133,7 @@ def parse_cookies(header: str | None) -> dict[str, str]:
     return cookies
 
 
+@lru_cache(REMEMBERED)
 def media_type(header: str | None) -> tuple[str, str]:
     """Split a `Content-Type` into its lower-case essence and its charset, `utf-8` where none is named."""
     essence, *parameters = (header or "").split(";")
@@ -151,6 +155,7 @@ def require_content_type(request: Request, wanted: str) -> None:
         raise HttpError(415, f"send Content-Type: {wanted}")
 
 
+@lru_cache(REMEMBERED)
 def accepts(header: str | None, wanted: str) -> bool:
     """Tell whether an `Accept` field admits `wanted` (RFC 9110 section 12.5.1; a missing field admits all)."""
     if header is None:

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from tenantry import web
-from tenantry.server.asgi import BODY, Answer, Exchange, Message, Receive, Send, application
+from tenantry.server.asgi import BODY, Answer, Exchange, Message, Receive, Send, application, cancelled_by
 from tenantry.server.host import connection, lean
 from tests.fuzz.packets import Baseline, answer, hosted, talk
 
@@ -172,7 +172,7 @@ async def test_what_a_client_sends_ahead_is_taken_to_a_bound_and_answered_in_tur
     async def handle(exchange: Exchange) -> Answer:
         if not gate.is_set():
             entered.set()
-            async with exchange.cancelled_by_disconnect():
+            async with cancelled_by(exchange.wait_for_disconnect):
                 await gate.wait()
         return web.Response(status=200, body=b"done")
 
@@ -194,3 +194,50 @@ async def test_what_a_client_sends_ahead_is_taken_to_a_bound_and_answered_in_tur
                 rest += await stream.receive_some()
                 answers += rest.count(b"done")
                 rest = rest[-3:]
+
+
+@pytest.mark.trio
+async def test_a_departure_is_noticed_without_a_task_that_waits_for_it():
+    entered, left = trio.Event(), trio.Event()
+
+    async def handle(exchange: Exchange) -> Answer:
+        async with exchange.cancelled_by_disconnect() as scope:
+            entered.set()
+            await trio.sleep_forever()
+        assert scope.cancelled_caught
+        left.set()
+        return web.Response(status=499)
+
+    async with hosted(application(handle, closing=trio.Event())) as port:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        before = Baseline.now()
+        await stream.send_all(KEPT + KEPT)  # more that was sent does not hide that nobody is there
+        await entered.wait()
+        assert Baseline.now() == before
+        await stream.aclose()
+        with trio.fail_after(10):
+            await left.wait()
+
+
+@pytest.mark.trio
+async def test_who_sends_ahead_gives_others_their_turns():
+    served: list[bytes] = []
+
+    async def handle(exchange: Exchange) -> Answer:
+        served.append(exchange.request.path.encode())
+        return web.Response(status=200)
+
+    async with (
+        hosted(application(handle, closing=trio.Event())) as port,
+        await trio.open_tcp_stream("127.0.0.1", port) as many,
+        await trio.open_tcp_stream("127.0.0.1", port) as one,
+    ):
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        many.socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+        await many.send_all(b"GET /many HTTP/1.1\r\nHost: h\r\n\r\n" * 200)
+        await one.send_all(b"GET /one HTTP/1.1\r\nHost: h\r\n\r\n")
+        with trio.fail_after(10):
+            while len(served) < 201:
+                await trio.lowlevel.checkpoint()
+    assert served.index(b"/one") < 190

@@ -9,6 +9,7 @@ from tenantry.oauth import access_token, metadata
 from tenantry.oauth.errors import OAuthError
 
 # RFC 6750 section 2.1, b64token
+_SEPARATOR = re.compile(r"[\s,]")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
@@ -41,7 +42,7 @@ def read(request: web.Request) -> str:
     token = token.strip(" ")
     if scheme.lower() != "bearer" or not token:
         raise NoToken
-    if re.search(r"[\s,]", token):
+    if _SEPARATOR.search(token):
         raise OAuthError("invalid_request", "the Authorization field holds more than one access token")
     if _TOKEN.fullmatch(token) is None:
         raise access_token.refusal("not a b64token")

@@ -5,8 +5,15 @@ a body that is too long, too slow, or cut into dust, an answer before the body's
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import structlog
@@ -22,6 +29,9 @@ ASGIApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 BODY = "tenantry.body"
 """The extension of a scope that holds the whole body, from a host that had it already."""
+Departure: TypeAlias = Callable[[trio.CancelScope], AbstractContextManager[None]]
+DEPARTURE = "tenantry.departure"
+"""The extension of a scope whose host cancels, within a block, when the client leaves."""
 SendBytes: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 # A body may take BODY_START_S and then as long as its bytes need at BODY_RATE, but BODY_END_S at the most: slow
@@ -40,6 +50,7 @@ DRAIN_S = 5.0
 # Shorter than the idle timeouts of common proxies (30 s and 60 s), and how soon a client that left unseen is noticed.
 KEEP_ALIVE_S = 15.0
 KEEP_ALIVE_COMMENT = b":\n\n"
+FIELDS_REMEMBERED = 256
 BODILESS = frozenset({202, 204, 304})
 # RFC 9110 section 8.6: 204 must not have a Content-Length, and that of a 304 would be the omitted body's.
 LENGTHLESS = frozenset({204, 304})
@@ -50,7 +61,17 @@ _log = structlog.get_logger()
 class Exchange:
     """One request under way: its head at once, its body when asked for."""
 
-    __slots__ = ("_body", "_body_due", "_gone", "_receive", "_send", "request", "stream_deadline", "streaming")
+    __slots__ = (
+        "_body",
+        "_body_due",
+        "_departure",
+        "_gone",
+        "_receive",
+        "_send",
+        "request",
+        "stream_deadline",
+        "streaming",
+    )
 
     def __init__(
         self,
@@ -60,8 +81,10 @@ class Exchange:
         *,
         body_due: bool = True,
         body: bytes | None = None,
+        departure: Departure | None = None,
     ) -> None:
         self.request = request
+        self._departure = departure
         self._receive = receive
         self._send = send
         self._gone = False
@@ -172,7 +195,13 @@ class Exchange:
         """
         if self._body_due:
             raise RuntimeError("read the body first: its messages would be lost")
-        return cancelled_by(self.wait_for_disconnect)
+        return cancelled_by(self.wait_for_disconnect) if self._departure is None else _noticed_by(self._departure)
+
+
+@asynccontextmanager
+async def _noticed_by(departure: Departure) -> AsyncIterator[trio.CancelScope]:
+    with trio.CancelScope() as scope, departure(scope):
+        yield scope
 
 
 @asynccontextmanager
@@ -264,8 +293,15 @@ def application(
         request, refusal = _request(scope, proxies)
         if https_for_good and request.scheme == "https":
             send = _telling_so(send)
-        body = scope["extensions"].get(BODY) if "extensions" in scope else None
-        exchange = Exchange(request, receive, send, body_due=_announces_body(scope), body=body)
+        more = scope.get("extensions", {})
+        exchange = Exchange(
+            request,
+            receive,
+            send,
+            body_due=_announces_body(scope),
+            body=more.get(BODY),
+            departure=more.get(DEPARTURE),
+        )
         answer, fields = await _answer(handle, exchange, refusal)
         if isinstance(answer, WebSocket):  # RFC 9110 section 15.5.22
             answer = web.Response(status=426, headers={"upgrade": "websocket", "connection": "upgrade"})
@@ -480,19 +516,23 @@ def _payload(answer: web.Response) -> bytes:
 def _fields(answer: Answer) -> Fields:
     if isinstance(answer, Answered | WebSocket):
         return []
-    fields = [_field(name.lower(), value) for name, value in answer.headers.items()]
+    fields = [_field(name, value) for name, value in answer.headers.items()]
     if isinstance(answer, EventStream):
         return _STREAM_FIELDS + fields
-    fields.extend(_field("set-cookie", cookie) for cookie in answer.cookies)
+    fields.extend(_encoded("set-cookie", cookie) for cookie in answer.cookies)
     if answer.status not in LENGTHLESS:
         fields.append((b"content-length", b"%d" % len(_payload(answer))))
     return fields
 
 
-def _field(name: str, value: str) -> tuple[bytes, bytes]:
+def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     if not _UNSENDABLE.isdisjoint(value):
         raise ValueError(f"the value of {name} would break the header")
-    return name.encode("latin-1"), value.encode("latin-1")
+    return name.lower().encode("latin-1"), value.encode("latin-1")
+
+
+_field = lru_cache(FIELDS_REMEMBERED)(_encoded)
+"""For what is said again and again; cookies are not."""
 
 
 def _start(status: int, fields: Fields) -> Message:

@@ -91,12 +91,28 @@ class Log(Protocol):
 
 
 class _Ticket:
-    __slots__ = ("done", "durable", "entry")
+    """An entry on its way, and the task that waits for it."""
 
-    def __init__(self, entry: bytes | Denial) -> None:
+    __slots__ = ("due", "durable", "entry", "late", "settled", "task")
+
+    def __init__(self, entry: bytes | Denial, due: float) -> None:
         self.entry = entry
-        self.done = trio.Event()
-        self.durable = False
+        self.due = due
+        self.durable = self.late = self.settled = False
+        self.task: trio.lowlevel.Task | None = None
+
+    async def wait(self) -> None:
+        """Return when it is settled. Nothing cancels that: no scope is needed to shield from what can't happen."""
+        if not self.settled:
+            self.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+    def settle(self) -> None:
+        """Wake whoever waits; more than once is no more than once."""
+        if not self.settled:
+            self.settled = True
+            if self.task is not None:
+                trio.lowlevel.reschedule(self.task)
 
 
 class AuditWriter:
@@ -126,6 +142,7 @@ class AuditWriter:
         self._checkpoint_s = checkpoint_s
         self._sign_at = -math.inf
         self._summarise_at = -math.inf
+        self._outstanding: dict[_Ticket, None] = {}
         self._windows = DenialWindows(most=denials_recorded)
         self._clock = clock
         self._closed = trio.Event()
@@ -152,18 +169,22 @@ class AuditWriter:
         and its caller must know. Raises `AuditUnavailable` once the log is closed, while it is failing, and at the
         deadline; after that last one the entry may still become a record.
         """
-        await self._put(_Ticket(entry))
+        await self._put(entry)
 
     async def append_denial(self, entry: bytes, denial: Denial) -> None:
         """Do as `append` for the first denials of a kind in a minute; count the others, as durably."""
         alone = self._windows.admits(denial.about, denial.time_us / 1_000_000)
-        await self._put(_Ticket(entry if alone else denial))
+        await self._put(entry if alone else denial)
 
-    async def _put(self, ticket: _Ticket) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._deadline_s) as waiting:
+    async def _put(self, entry: bytes | Denial) -> None:
+        ticket = _Ticket(entry, trio.current_time() + self._deadline_s)
+        self._outstanding[ticket] = None
+        try:
             await self._hand_over(ticket)
-            await ticket.done.wait()
-        if waiting.cancelled_caught:
+            await ticket.wait()
+        finally:
+            del self._outstanding[ticket]
+        if ticket.late:
             if self.health.state is State.OK:
                 self._become(State.SLOW, f"an append took longer than {self._deadline_s:g} s")
             raise AuditUnavailable("the audit log is slow")
@@ -182,23 +203,47 @@ class AuditWriter:
         """
         with trio.CancelScope(shield=True):
             task_status.started()
-            try:
-                while (batch := await self._next()) is not None:
-                    now = trio.current_time()
-                    await self._write(batch, sign=now >= self._sign_at, summarise=now >= self._summarise_at)
-                if self.failure is None:
-                    await self._write([], sign=True, summarise=True)
-            finally:
-                self._refuse_waiting()
-                self._receive.close()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_time)
+                await self._run()
+                nursery.cancel_scope.cancel()
             if self.failure is not None:
                 raise self.failure
+
+    async def _run(self) -> None:
+        try:
+            while (batch := await self._next()) is not None:
+                now = trio.current_time()
+                await self._write(batch, sign=now >= self._sign_at, summarise=now >= self._summarise_at)
+            if self.failure is None:
+                await self._write([], sign=True, summarise=True)
+        finally:
+            self._refuse_waiting()
+            self._receive.close()
+
+    async def _keep_time(self) -> None:
+        """Settle what nobody waits for any longer: one timer for all, for the oldest entry is due first."""
+        while True:
+            oldest = next(iter(self._outstanding), None)
+            await trio.sleep_until(trio.current_time() + self._deadline_s if oldest is None else oldest.due)
+            for ticket in self._outstanding:
+                if ticket.due > trio.current_time():
+                    break
+                ticket.late = not ticket.settled
+                ticket.settle()
 
     async def _hand_over(self, ticket: _Ticket) -> None:
         if self.health.state is State.FAILING:
             raise AuditUnavailable("the audit log is failing") from self.failure
         try:
-            await self._send.send(ticket)
+            try:
+                self._send.send_nowait(ticket)
+            except trio.WouldBlock:
+                with trio.CancelScope(shield=True, deadline=ticket.due):
+                    await self._send.send(ticket)
+                    return
+                ticket.late = True
+                ticket.settle()
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             raise AuditUnavailable("the audit log is closed") from self.failure
 
@@ -240,7 +285,7 @@ class AuditWriter:
             self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)
         finally:
             for ticket in batch:
-                ticket.done.set()
+                ticket.settle()
         if self.failure is not None:
             await self._recover(self.failure)
 
@@ -289,6 +334,6 @@ class AuditWriter:
         # Whoever is queued or blocked in `send` wakes without an acknowledgement.
         while True:
             try:
-                self._receive.receive_nowait().done.set()
+                self._receive.receive_nowait().settle()
             except (trio.WouldBlock, trio.EndOfChannel):
                 break

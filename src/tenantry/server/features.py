@@ -134,7 +134,7 @@ class Features:
         """`tools/call`."""
         call = self._call(incoming, Feature("tool", incoming.text("name")), incoming.object("arguments"))
         tool = self.tool(incoming, call)
-        if tool is not None:
+        if tool is not None and tool.recorded:
             call = replace(call, recorded=tool.recorded)
         run = _refused if tool is None else running_tool(tool, call, incoming.principal)
         if tool is not None and tool.task_support is TaskSupport.REQUIRED and incoming.revision.era is Era.MODERN:

@@ -23,6 +23,9 @@ class Figures:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # Series that were looked up once; there are as many as the registry has.
+        self._known: dict[tuple[str, int], Counter] = {}
+        self._known_calls: dict[tuple[str, Feature, str], tuple[Counter, Histogram]] = {}
         self._requests = self._counter("tenantry_requests", "HTTP requests answered", "path", "status")
         self._calls = self._counter("tenantry_calls", "Uses of a feature", "tenant", "kind", "name", "outcome")
         self._seconds = self._histogram(
@@ -41,12 +44,22 @@ class Figures:
 
     def request(self, path: str, status: int) -> None:
         """Count an answered request; `path` is one that is served, or empty."""
-        self._requests.labels(path or UNKNOWN, str(status)).inc()
+        known = self._known.get((path, status))
+        if known is None:
+            known = self._known[path, status] = self._requests.labels(path or UNKNOWN, str(status))
+        known.inc()
 
     def call(self, tenant: str, feature: Feature, outcome: str, seconds: float) -> None:
         """Count a use of a feature; one that nobody offers is to be named `UNKNOWN`."""
-        self._calls.labels(tenant, feature.kind, feature.name, outcome).inc()
-        self._seconds.labels(tenant, feature.kind, feature.name).observe(seconds)
+        known = self._known_calls.get((tenant, feature, outcome))
+        if known is None:
+            known = self._known_calls[tenant, feature, outcome] = (
+                self._calls.labels(tenant, feature.kind, feature.name, outcome),
+                self._seconds.labels(tenant, feature.kind, feature.name),
+            )
+        count, times = known
+        count.inc()
+        times.observe(seconds)
 
     def denial(self, tenant: str, reason: str) -> None:
         """Count a denial."""

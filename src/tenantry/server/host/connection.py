@@ -4,8 +4,8 @@ import ipaddress
 import math
 import os
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
+from tenantry.server.asgi import DEPARTURE
 from tenantry.server.host.http1 import Http1
 from tenantry.server.host.http2 import Http2
 from tenantry.server.host.lean import LeanHttp1
@@ -46,6 +47,7 @@ class Connection:
         self._stream: trio.abc.Stream = self._tls or stream
         self._sending = trio.Lock()
         self._reading = trio.CancelScope()
+        self._left: trio.CancelScope | None = None
         self._due = math.inf
         self._over = False
         self._idle = True
@@ -72,7 +74,11 @@ class Connection:
             await self._talk_with_tasks(Http2)
         elif self._host.lean:
             self._protocol = LeanHttp1(
-                *self._arguments(None), pull=self._pull, answer=self._answer, read_all=self._read_all
+                *self._arguments(None),
+                pull=self._pull,
+                answer=self._answer,
+                read_all=self._read_all,
+                extensions={DEPARTURE: self._departure} if self._tls is None and self._host.notices_departures else {},
             )
             self._expect_header(begun=True)
             await self._read_between_requests()
@@ -168,6 +174,20 @@ class Connection:
         if now >= self._due:
             self._due = math.inf
             self._stop_reading()
+
+    @contextmanager
+    def _departure(self, scope: trio.CancelScope) -> Iterator[None]:
+        """Cancel what runs here once the peer has left, which the host notices."""
+        self._left = scope
+        try:
+            yield
+        finally:
+            self._left = None
+
+    @property
+    def departing(self) -> tuple[int, trio.CancelScope] | None:
+        """The socket's descriptor, and what is to be cancelled once the peer has left; None where nothing is."""
+        return None if self._left is None or self._over else (self._tcp.socket.fileno(), self._left)
 
     def _stop_reading(self) -> None:
         self._over = True

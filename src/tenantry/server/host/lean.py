@@ -48,7 +48,7 @@ class LeanHttp1(Http1):
     """HTTP/1.1 whose application pulls.
 
     `pull` gives the connection's next bytes, `b""` at its end; `answer` writes a whole answer; `read_all` hands in what
-    comes until the connection ends.
+    comes until the connection ends; `extensions` stand in the scope of each request.
     """
 
     pulls = True
@@ -59,11 +59,13 @@ class LeanHttp1(Http1):
         pull: Callable[[], Awaitable[bytes]],
         answer: Callable[[bytes], Awaitable[None]],
         read_all: Callable[[], Awaitable[None]],
+        extensions: Message,
     ) -> None:
         super().__init__(*arguments)
         self._pull = pull
         self._answer = answer
         self._read_all = read_all
+        self._extensions = extensions
         self._came: deque[Message] = deque()
         self._gone = False
         self._held = b""
@@ -126,7 +128,7 @@ class LeanHttp1(Http1):
             "headers": list(request.headers),
             "client": self.client,
             "server": self.server,
-            "extensions": {} if body is None else {BODY: body},
+            "extensions": self._extensions if body is None else {**self._extensions, BODY: body},
         }
 
     def _body_that_came(self) -> bytes | None:

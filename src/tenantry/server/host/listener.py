@@ -3,6 +3,7 @@
 import errno
 import math
 import resource
+import select
 import socket
 import ssl
 import sys
@@ -22,7 +23,10 @@ BACKLOG = 512
 # A peer that vanished without a word acknowledges nothing; Linux would go on trying for some 15 minutes.
 VANISHED_PEER_MS = 30_000
 ACCEPT_RETRY_S = 0.1
-# How late a connection may be closed for being late: one look at all of them costs less than a timer each a request.
+# The event of a socket whose peer has left; where the system has none, the application reads on to find out.
+DEPARTED: int = getattr(select, "POLLRDHUP", 0)
+# How late a connection may be closed for being late, and a departure be seen: one look at all of them costs less than
+# a timer and a task a request.
 LATE_S = 0.25
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # Descriptors for the database, logs, listeners and the interpreter; the rest of `ulimit -n` may be connections.
@@ -118,6 +122,7 @@ class Host:
         self.settings = Settings(limits)
         self.context = WorkerContext(None)
         self.complain = Rarely()
+        self.notices_departures = bool(DEPARTED)
         self._is_proxy = is_proxy
         self._room = min(limits.max_connections, _descriptors_free())
         self._connections: set[Connection] = set()
@@ -176,12 +181,24 @@ class Host:
             self._empty.set()
 
     async def keep_time(self) -> None:
-        """Close connections on which something is overdue, until cancelled."""
+        """Close connections on which something is overdue and end what is done for peers that left, until cancelled."""
         while True:
             await trio.sleep(LATE_S)
             now = trio.current_time()
             for connection in self._connections:
                 connection.end_if_due(now)
+            self._look_for_departures()
+
+    def _look_for_departures(self) -> None:
+        departing = [pair for connection in self._connections if (pair := connection.departing) is not None]
+        if departing:
+            poll = select.poll()
+            for descriptor, _ in departing:
+                poll.register(descriptor, DEPARTED)
+            departed = {descriptor for descriptor, _ in poll.poll(0)}
+            for descriptor, scope in departing:
+                if descriptor in departed:
+                    scope.cancel()
 
     async def finish(self) -> None:
         """Close what is idle and wait for the rest; no connection is admitted any more."""
