@@ -296,6 +296,11 @@ class Config(_Section):
         """
         return self.secure and not is_loopback(urlsplit(self.public_url).hostname or "")
 
+    def weight_of(self, tenant: str) -> float:
+        """The tenant's share of the turns; that of whoever is not known yet is 1."""
+        section = self.tenants.get(tenant)
+        return 1.0 if section is None else section.weight
+
     def sites(self, *, bound_port: int, bound_to_loopback: bool, scheme: str = "http") -> Sites:
         """Say by which Host and Origin the server may be addressed; `scheme` is the listening socket's.
 

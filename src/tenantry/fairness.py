@@ -42,13 +42,24 @@ class FairQueue(Generic[T]):
 
     def push(self, tenant: str, item: T, *, weight: float = 1.0) -> None:
         """Put an item at the end of the tenant's line; a weight of 2 is twice the share of a weight of 1."""
+        self._line(tenant, weight).items.append(item)
+
+    def passes(self, tenant: str, *, weight: float = 1.0) -> bool:
+        """Take what has not come to wait yet, where `pop` would take it next; False where others come first."""
+        line = self._line(tenant, weight)
+        if line.items or line.start > self._now:
+            return False
+        line.start += 1 / line.weight
+        return True
+
+    def _line(self, tenant: str, weight: float) -> _Line[T]:
         line = self._lines.get(tenant)
         if line is None:
             line = self._lines[tenant] = _Line(self._now, weight)
         line.weight = weight
         if not line.items:  # who had nothing to do saves no turns up
             line.start = max(line.start, self._now)
-        line.items.append(item)
+        return line
 
     def pop(self, may: Callable[[str], bool] = lambda _: True) -> T | None:
         """Take the next item of the tenants that `may` admits; None where there is none."""

@@ -318,6 +318,7 @@ async def in_process(
         try:
             async with trio.open_nursery() as serving:
                 serving.start_soon(parts.admission.run)
+                serving.start_soon(parts.turns.run)
                 await serving.start(parts.tasks.run)
                 serving.start_soon(parts.feed.run)
                 yield InProcess(app, parts=parts, config=config, store=store, path=path, bus=bus, now=clock)

@@ -1,4 +1,4 @@
-"""One tenant's requests begin in fair turns with another's, and each has bounds of its own."""
+"""Each tenant has bounds of its own for what it has going on."""
 
 import pytest
 import trio
@@ -6,11 +6,11 @@ import trio.testing
 
 from tenantry import web
 from tenantry.config import Config, build
-from tenantry.server.admission import BEGUN_A_ROUND, TOGETHER_S, Admission
+from tenantry.server.admission import Admission
 
 
 def configured(**limits: float) -> Config:
-    tenants = {"a": {}, "b": {}, "heavy": {"weight": 3.0}, "slow": {"calls_per_s": 2.0}}
+    tenants = {"a": {}, "b": {}, "slow": {"calls_per_s": 2.0}}
     return build({"limits": limits, "tenants": tenants}, source="test")
 
 
@@ -25,54 +25,6 @@ async def test_a_tenant_alone_begins_without_waiting(nursery):
         await admission.begin("a")
     assert admission.shares["a"].running == 3
     assert not admission.waiting
-
-
-async def test_who_comes_second_does_not_wait_for_the_pile_of_the_first(nursery, autojump_clock):
-    admission = Admission(configured())
-    order: list[str] = []
-    await admission.begin("b")  # both are there
-    for _ in range(50):
-        nursery.start_soon(begin, admission, "a", order)
-    await trio.testing.wait_all_tasks_blocked()
-    nursery.start_soon(begin, admission, "b", order)
-    await trio.testing.wait_all_tasks_blocked()
-    assert order == []
-    nursery.start_soon(admission.run)
-    await trio.testing.wait_all_tasks_blocked()
-    assert "b" in order[: BEGUN_A_ROUND + 1]
-    assert len(order) == 51
-    nursery.cancel_scope.cancel()
-
-
-async def test_turns_follow_the_weights(nursery):
-    admission = Admission(configured())
-    order: list[str] = []
-    await admission.begin("a")
-    for tenant in ("heavy", "a"):
-        for _ in range(40):
-            nursery.start_soon(begin, admission, tenant, order)
-        await trio.testing.wait_all_tasks_blocked()
-    nursery.start_soon(admission.run)
-    await trio.testing.wait_all_tasks_blocked()
-    assert 29 <= order[:40].count("heavy") <= 31
-    nursery.cancel_scope.cancel()
-
-
-async def test_alone_again_nobody_waits(nursery, autojump_clock):
-    admission = Admission(configured())
-    runner = trio.CancelScope()
-    nursery.start_soon(run_in, runner, admission)
-    for tenant in ("a", "b", "a"):
-        await admission.begin(tenant)
-    runner.cancel()  # nobody gives out turns any more
-    await trio.sleep(TOGETHER_S)
-    await admission.begin("a")
-    assert admission.shares["a"].running == 3
-
-
-async def run_in(scope: trio.CancelScope, admission: Admission) -> None:
-    with scope:
-        await admission.run()
 
 
 async def test_no_more_are_served_at_once_than_the_bound_and_an_end_makes_room(nursery):

@@ -14,6 +14,7 @@ class Disk:
     """A log with a gate: a commit stands still inside the flush until it is let go."""
 
     def __init__(self) -> None:
+        self.token = trio.lowlevel.current_trio_token()
         self.batches: list[list[bytes]] = []
         self.signed: list[int] = []
         """How many records each checkpoint was over."""
@@ -38,8 +39,8 @@ class Disk:
         if summarise:
             self.summarised.append(len(self.denials))
         if entries:
-            trio.from_thread.run_sync(self.entered.set)
-            trio.from_thread.run(self.gate.wait)
+            trio.from_thread.run_sync(self.entered.set, trio_token=self.token)
+            trio.from_thread.run(self.gate.wait, trio_token=self.token)
         if self.broken:
             raise AssertionError("a log that failed was written to before it was opened again")
         if self.failure is not None:

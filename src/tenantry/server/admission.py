@@ -1,8 +1,6 @@
-"""When a request of a tenant may begin: after its token was verified, before its body is read or parsed.
+"""What each tenant may have going on: a request beyond that waits, or is told to come again.
 
-A server that one tenant has to itself adds nothing to a request but a count. As soon as a second tenant is there,
-requests begin in fair turns, a few in each round of the event loop: what a tenant piles up waits in that tenant's own
-line, and another's request passes it.
+It is asked after the token was verified, before the body is read or parsed.
 """
 
 import math
@@ -16,11 +14,6 @@ from tenantry import web
 from tenantry.config import Config
 from tenantry.fairness import Bucket, FairQueue
 
-# How many requests begin before the event loop looks at the sockets again. More would be a longer wait for whoever
-# comes next, fewer would spend the time on looking.
-BEGUN_A_ROUND = 2
-# Two tenants share the server while requests of both came within this.
-TOGETHER_S = 1.0
 # A rate bounds the average; this many seconds of it may come at once.
 BURST_S = 1.0
 
@@ -34,7 +27,6 @@ class Share:
     bytes: int = 0
     refused: int = 0
     bucket: Bucket | None = None
-    weight: float = 1.0
 
 
 class Admission:
@@ -47,8 +39,6 @@ class Admission:
         self._shares: dict[str, Share] = {}
         self._queue: FairQueue[_Turn] = FairQueue()
         self._some = trio.Event()
-        self._latest: str | None = None
-        self._together_until = -math.inf
 
     @property
     def shares(self) -> Mapping[str, Share]:
@@ -67,12 +57,8 @@ class Admission:
         """
         share, now = self._share(tenant), self._clock()
         self._require_room(share, tenant, size, now)
-        if tenant != self._latest:
-            if self._latest is not None:
-                self._together_until = now + TOGETHER_S
-            self._latest = tenant
         share.bytes += size
-        if now >= self._together_until and share.running < self._limits.calls_at_once:
+        if share.running < self._limits.calls_at_once:
             share.running += 1
             return share
         try:
@@ -104,21 +90,17 @@ class Admission:
             share.streams -= 1
 
     async def run(self) -> None:
-        """Let those that wait begin, in fair turns, until cancelled."""
-        begun = 0
+        """Let those that wait begin when there is room, until cancelled."""
         while True:
             await self._some.wait()
             self._some = trio.Event()
             while (turn := self._queue.pop(self._has_room)) is not None:
                 turn.share.running += 1
                 turn.come.set()
-                begun += 1
-                if begun % BEGUN_A_ROUND == 0:
-                    await trio.lowlevel.checkpoint()
 
     async def _take_turn(self, share: Share, tenant: str) -> None:
         turn = _Turn(share)
-        self._queue.push(tenant, turn, weight=share.weight)
+        self._queue.push(tenant, turn)
         self._some.set()
         try:
             with trio.move_on_after(self._limits.call_wait_s):
@@ -154,7 +136,6 @@ class Admission:
             rate = None if section is None else section.calls_per_s
             share = self._shares[tenant] = Share(
                 bucket=None if rate is None else Bucket(rate, max(1.0, rate * BURST_S)),
-                weight=1.0 if section is None else section.weight,
             )
         return share
 

@@ -21,6 +21,7 @@ import trio
 
 from tenantry import web
 from tenantry.forwarded import Contradiction, Proxies, Sender
+from tenantry.server.turns import Line
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -30,6 +31,8 @@ Fields: TypeAlias = list[tuple[bytes, bytes]]
 BODY = "tenantry.body"
 """The extension of a scope that holds the whole body, from a host that had it already."""
 Departure: TypeAlias = Callable[[trio.CancelScope], AbstractContextManager[None]]
+LINE = "tenantry.line"
+"""The extension of a scope that is told whose connection it is (`turns.Line`)."""
 DEPARTURE = "tenantry.departure"
 """The extension of a scope whose host cancels, within a block, when the client leaves."""
 SendBytes: TypeAlias = Callable[[bytes], Awaitable[None]]
@@ -66,6 +69,7 @@ class Exchange:
         "_body_due",
         "_departure",
         "_gone",
+        "_line",
         "_receive",
         "_send",
         "request",
@@ -82,8 +86,10 @@ class Exchange:
         body_due: bool = True,
         body: bytes | None = None,
         departure: Departure | None = None,
+        line: Line | None = None,
     ) -> None:
         self.request = request
+        self._line = line
         self._departure = departure
         self._receive = receive
         self._send = send
@@ -94,6 +100,11 @@ class Exchange:
         """Whether an event stream has begun from inside of the handler and not ended."""
         self.stream_deadline = float("inf")
         """When an event stream must have ended: trio's clock, seconds."""
+
+    def belongs_to(self, tenant: str) -> None:
+        """Say whose request it is: the next one on its connection waits with that tenant's others."""
+        if self._line is not None:
+            self._line.tenant = tenant
 
     @property
     def body_due(self) -> bool:
@@ -301,6 +312,7 @@ def application(
             body_due=_announces_body(scope),
             body=more.get(BODY),
             departure=more.get(DEPARTURE),
+            line=more.get(LINE),
         )
         answer, fields = await _answer(handle, exchange, refusal)
         if isinstance(answer, WebSocket):  # RFC 9110 section 15.5.22

@@ -20,6 +20,7 @@ import trio
 from tenantry.audit import record
 from tenantry.audit.denials import WINDOW_S, Denial, DenialWindows
 from tenantry.audit.record import Kind
+from tenantry.server.beside import Beside
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
@@ -142,6 +143,7 @@ class AuditWriter:
         self._checkpoint_s = checkpoint_s
         self._sign_at = -math.inf
         self._summarise_at = -math.inf
+        self._beside = Beside()
         self._outstanding: dict[_Ticket, None] = {}
         self._windows = DenialWindows(most=denials_recorded)
         self._clock = clock
@@ -203,10 +205,11 @@ class AuditWriter:
         """
         with trio.CancelScope(shield=True):
             task_status.started()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._keep_time)
-                await self._run()
-                nursery.cancel_scope.cancel()
+            with self._beside:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._keep_time)
+                    await self._run()
+                    nursery.cancel_scope.cancel()
             if self.failure is not None:
                 raise self.failure
 
@@ -273,7 +276,7 @@ class AuditWriter:
         commit = partial(self._audit_log.commit, entries, sign=sign, denials=denials, summarise=summarise)
         began = trio.current_time()
         try:
-            await trio.to_thread.run_sync(commit)
+            await self._beside.run(commit)
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
             self._fail(error)
         else:

@@ -26,6 +26,7 @@ from tenantry.server.calls import Call, Calls, Ended, Run, invoke, running_tool,
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel
 from tenantry.server.request_stream import JSON, RequestStream
+from tenantry.server.turns import Turns
 from tenantry.version import __version__
 
 
@@ -76,11 +77,18 @@ class Features:
     """Handlers by method name, for either era."""
 
     def __init__(
-        self, *, config: Config, changes: Changes, calls: Calls, seal: Callable[[Call, Principal, Object], str]
+        self,
+        *,
+        config: Config,
+        changes: Changes,
+        calls: Calls,
+        turns: Turns,
+        seal: Callable[[Call, Principal, Object], str],
     ) -> None:
         self._config = config
         self._changes = changes
         self._calls = calls
+        self._turns = turns
         self._seal = seal
 
     # --- lists
@@ -201,22 +209,27 @@ class Features:
     async def _answer_call(self, incoming: Incoming, call: Call, run: Run, *, talks: bool) -> Answer:
         modern = incoming.revision.era is Era.MODERN
         if not talks and not modern:
-            ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+            ended = await self._ended(incoming, call, run)
             return self.answer_ended(incoming, call, ended)
         if not talks:
             async with incoming.exchange.cancelled_by_disconnect():
-                ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+                ended = await self._ended(incoming, call, run)
                 return self.answer_ended(incoming, call, ended)
             return GONE
         answer: web.Response | None = None
         async with incoming.stream.attended(leaving_cancels=modern):
-            ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+            ended = await self._ended(incoming, call, run)
             if ended.outcome is Outcome.CONTINUED and incoming.continue_as_task is not None:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
             answer = self._answered(incoming, call, ended)
         if answer is None:
             return await incoming.stream.abandon()
         return await incoming.stream.finish(answer)
+
+    async def _ended(self, incoming: Incoming, call: Call, run: Run) -> Ended:
+        ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+        await self._turns.take(incoming.principal.tenant)  # one commit wakes all whose records were in it
+        return ended
 
     def _answered(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:
         # An error is an answer too: on a stream that has begun there is no other way to give it.

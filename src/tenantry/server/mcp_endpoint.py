@@ -47,6 +47,7 @@ class McpEndpoint:
         """Answer any method; strangers get 401 whatever they ask for."""
         request = exchange.request
         principal = self._authentication.principal(request)
+        exchange.belongs_to(principal.tenant)
         exchange.stream_deadline = self._authentication.deadline(principal)
         serve = self._served.get(request.method)
         if serve is None:

@@ -39,6 +39,7 @@ from tenantry.server.sessions import Sessions
 from tenantry.server.store import Store
 from tenantry.server.store.announcements import Kind as Announced
 from tenantry.server.tasks import Tasks
+from tenantry.server.turns import Turns
 
 
 def fresh() -> str:
@@ -56,6 +57,7 @@ class Parts:
     changes: Changes
     feed: Feed
     admission: Admission
+    turns: Turns
 
 
 def build(
@@ -96,7 +98,8 @@ def build(
         mode=config.mode.value,
         timeout_s=config.limits.tool_timeout_s,
     )
-    features = Features(config=config, changes=changes, calls=calls, seal=states.seal)
+    turns = Turns(weight=config.weight_of)
+    features = Features(config=config, changes=changes, calls=calls, turns=turns, seal=states.seal)
     tasks = Tasks(
         store=store, calls=calls, audit=audit, changes=changes, bus=bus, ongoing=ongoing, clock=clock, fresh=fresh
     )
@@ -152,4 +155,5 @@ def build(
         changes=changes,
         feed=feed,
         admission=admission,
+        turns=turns,
     )

@@ -13,6 +13,7 @@ from tenantry.audit.denials import Counted, Denial, counted
 from tenantry.audit.merkle import TILE, CompactRange, leaf_hash, rebuilt
 from tenantry.audit.verification import CHECKPOINT_RECORDS
 from tenantry.server.audit_key import HeldKey, flush_directory
+from tenantry.server.audit_log.growth import Growth, grow, make_growth
 from tenantry.server.audit_log.schema import MIGRATIONS, has_expected_schema
 from tenantry.server.store.database import migrate, open_database
 
@@ -135,18 +136,20 @@ class AuditLog:
         note = self._checkpoint(tree.size, root) if self._is_due(tree.size, asked=sign) else None
         if not rows and note is None and then is None:
             return
+        growth: list[Growth] = [("record", *row) for row in rows]
+        growth += [("tile", *tile, None) for tile in tiles]
+        if rows:
+            growth.append(("head", tree.size, self._heads + 1, root))
+        if note is not None:
+            growth.append(("checkpoint", tree.size, self._checkpoints + 1, note))
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO record VALUES (?, ?, ?)", rows)
-            self._connection.executemany("INSERT INTO tile VALUES (?, ?)", tiles)
-            if rows:
-                self._connection.execute("INSERT INTO head VALUES (?, ?, ?)", (tree.size, self._heads + 1, root))
-            if then is not None:
+            if then is None:
+                grow(self._connection, growth)
+            else:
+                self._connection.execute("BEGIN IMMEDIATE")
+                grow(self._connection, growth)
                 then(self._connection)
-            if note is not None:
-                checkpoint = (tree.size, self._checkpoints + 1, note)
-                self._connection.execute("INSERT INTO checkpoint VALUES (?, ?, ?)", checkpoint)
-            self._connection.execute("COMMIT")
+                self._connection.execute("COMMIT")
         except BaseException:
             self._failed = True
             raise
@@ -186,6 +189,7 @@ class AuditLog:
         self._connection = open_database(self._path)
         try:
             migrate(self._connection, MIGRATIONS)
+            make_growth(self._connection)
             flush_directory(self._path.parent)
             self._load()
         except BaseException:

@@ -15,12 +15,13 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from tenantry.server.asgi import DEPARTURE
+from tenantry.server.asgi import DEPARTURE, LINE, Message
 from tenantry.server.host.http1 import Http1
 from tenantry.server.host.http2 import Http2
 from tenantry.server.host.lean import LeanHttp1
 from tenantry.server.host.tasks import Tasks
 from tenantry.server.host.tls import HTTP2
+from tenantry.server.turns import Line
 
 if TYPE_CHECKING:
     from tenantry.server.host.listener import Host
@@ -47,6 +48,7 @@ class Connection:
         self._stream: trio.abc.Stream = self._tls or stream
         self._sending = trio.Lock()
         self._reading = trio.CancelScope()
+        self._line = Line()
         self._left: trio.CancelScope | None = None
         self._due = math.inf
         self._over = False
@@ -78,13 +80,21 @@ class Connection:
                 pull=self._pull,
                 answer=self._answer,
                 read_all=self._read_all,
-                extensions={DEPARTURE: self._departure} if self._tls is None and self._host.notices_departures else {},
+                turn=self._turn,
+                extensions=self._extensions(),
             )
             self._expect_header(begun=True)
             await self._read_between_requests()
             await self._close()
         else:
             await self._talk_with_tasks(Http1)
+
+    def _extensions(self) -> Message:
+        noticed = self._tls is None and self._host.notices_departures
+        return {LINE: self._line, **({DEPARTURE: self._departure} if noticed else {})}
+
+    async def _turn(self) -> None:
+        await self._host.turns.take(self._line.tenant)
 
     async def _talk_with_tasks(self, protocol: type[Http1 | Http2]) -> None:
         async with Tasks(self._host.app) as tasks:
@@ -126,6 +136,7 @@ class Connection:
         data = b"-"
         while data and not self._over:
             data = await self._pull_while_idle()
+            await self._turn()
             if not self._over:
                 await self._take(data)
 

@@ -48,7 +48,8 @@ class LeanHttp1(Http1):
     """HTTP/1.1 whose application pulls.
 
     `pull` gives the connection's next bytes, `b""` at its end; `answer` writes a whole answer; `read_all` hands in what
-    comes until the connection ends; `extensions` stand in the scope of each request.
+    comes until the connection ends; `turn` is waited for between requests that came together; `extensions` stand in
+    the scope of each request.
     """
 
     pulls = True
@@ -59,12 +60,14 @@ class LeanHttp1(Http1):
         pull: Callable[[], Awaitable[bytes]],
         answer: Callable[[bytes], Awaitable[None]],
         read_all: Callable[[], Awaitable[None]],
+        turn: Callable[[], Awaitable[None]],
         extensions: Message,
     ) -> None:
         super().__init__(*arguments)
         self._pull = pull
         self._answer = answer
         self._read_all = read_all
+        self._turn = turn
         self._extensions = extensions
         self._came: deque[Message] = deque()
         self._gone = False
@@ -89,8 +92,9 @@ class LeanHttp1(Http1):
             if self._answered is _Answer.DUE:
                 await self._send_error_response(500)
             await self._begin_again()
-            if self.header_begun:  # whoever sends ahead gives the others their turns
+            if self.header_begun:  # whoever sends ahead gives way too
                 await trio.lowlevel.checkpoint()
+                await self._turn()
 
     async def _serve_websocket(self, request: h11.Request) -> None:
         """Serve until it closes; both sides talk when they like, so the application has a task of its own."""

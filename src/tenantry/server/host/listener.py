@@ -18,6 +18,7 @@ from tenantry.server.asgi import ASGIApp
 from tenantry.server.host.connection import Connection
 from tenantry.server.host.limits import HostLimits
 from tenantry.server.host.settings import Settings
+from tenantry.server.turns import Turns
 
 BACKLOG = 512
 # A peer that vanished without a word acknowledges nothing; Linux would go on trying for some 15 minutes.
@@ -72,6 +73,7 @@ async def serve(
     lean: bool = True,
     tls: ssl.SSLContext | None = None,
     is_proxy: Callable[[str], bool] = _nobody,
+    turns: Turns | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` on bound `sockets`, which it closes, until `shutdown` is set.
@@ -84,7 +86,7 @@ async def serve(
     left is cut. Event streams end through the application's own closing event. No fault of one connection is raised
     here.
     """
-    host = Host(app, limits or HostLimits(), lean=lean, tls=tls, is_proxy=is_proxy)
+    host = Host(app, limits or HostLimits(), lean=lean, tls=tls, is_proxy=is_proxy, turns=turns)
     async with trio.open_nursery() as connections:
         connections.start_soon(host.keep_time)
         try:
@@ -114,6 +116,7 @@ class Host:
         lean: bool = True,
         tls: ssl.SSLContext | None = None,
         is_proxy: Callable[[str], bool] = _nobody,
+        turns: Turns | None = None,
     ) -> None:
         self.app = app
         self.limits = limits
@@ -121,6 +124,7 @@ class Host:
         self.tls = tls
         self.settings = Settings(limits)
         self.context = WorkerContext(None)
+        self.turns = turns or Turns()
         self.complain = Rarely()
         self.notices_departures = bool(DEPARTED)
         self._is_proxy = is_proxy

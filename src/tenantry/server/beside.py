@@ -1,0 +1,89 @@
+"""A thread beside the event loop, for short blocking work that the loop had better wait for.
+
+A commit takes a fraction of a millisecond on most disks. Handing it to a thread and going on costs more than that: the
+thread and the loop fight for the interpreter, and the result comes back rounds later. So the loop stands still for a
+moment; where the work is not done by then, it goes on and is told. A disk that stalls holds up no one who needs no
+record.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, NoReturn, Self, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+# As long as a few requests take. What took longer the last time is not waited for.
+PATIENCE_S = 0.002
+
+
+class Beside:
+    """Runs one piece of work at a time in its own thread, from entering to leaving."""
+
+    def __init__(self, *, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+        self._jobs: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._took = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._jobs.put(None)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Give what `work` gives; raises what it raises. It is never left behind: a cancellation waits for its end."""
+        job = _Job(work)
+        self._jobs.put(job)  # type: ignore[arg-type]
+        if self._took >= self._patience_s or not job.ended.acquire(timeout=self._patience_s):
+            await job.wait()
+        self._took = job.took
+        return job.outcome()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job.run()
+
+
+class _Job(Generic[T]):
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._token = trio.lowlevel.current_trio_token()
+        self._told = trio.Event()
+        self._tell = False
+        self.ended = threading.Lock()
+        self.ended.acquire()
+        self.took = 0.0
+        self.outcome: Callable[[], T]
+
+    def run(self) -> None:
+        began = time.perf_counter()
+        try:
+            result = self._work()
+        except BaseException as error:  # noqa: BLE001 - raised where the result is wanted
+            self.outcome = _raising(error)
+        else:
+            self.outcome = lambda: result
+        self.took = time.perf_counter() - began
+        self.ended.release()
+        if self._tell:
+            self._token.run_sync_soon(self._told.set)
+
+    async def wait(self) -> None:
+        self._tell = True
+        if self.ended.acquire(blocking=False):  # ended before it could see that it is to tell
+            return
+        with trio.CancelScope(shield=True):
+            await self._told.wait()
+
+
+def _raising(error: BaseException) -> Callable[[], NoReturn]:
+    def outcome() -> NoReturn:
+        raise error
+
+    return outcome

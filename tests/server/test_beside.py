@@ -1,0 +1,71 @@
+"""Blocking work in a thread of its own: the loop waits for it a little, and never for long."""
+
+import threading
+import time
+
+import pytest
+import trio
+import trio.testing
+
+from tenantry.server.beside import Beside
+
+
+async def test_what_is_quick_is_there_without_another_round():
+    with Beside(patience_s=10) as beside:
+        with trio.CancelScope() as scope:
+            scope.cancel()  # there is no checkpoint that would notice
+            assert await beside.run(lambda: 5) == 5
+        assert not scope.cancelled_caught
+
+
+async def test_what_it_raises_is_raised():
+    def fail() -> None:
+        raise OSError("no disk")
+
+    with Beside() as beside:
+        with pytest.raises(OSError, match="no disk"):
+            await beside.run(fail)
+        assert await beside.run(lambda: "again") == "again"
+
+
+async def test_what_takes_long_keeps_nobody_waiting():
+    gate = threading.Event()
+    with Beside(patience_s=0.001) as beside, trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beside.run, gate.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            gate.set()  # by the loop itself, which therefore does not stand still
+
+
+async def test_what_took_long_is_not_waited_for_the_next_time():
+    with Beside(patience_s=0.01) as beside:
+        await beside.run(lambda: time.sleep(0.02))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            began = time.perf_counter()
+            await beside.run(lambda: time.perf_counter() - began)
+        took = await beside.run(lambda: "patient again")
+    assert took == "patient again"
+
+
+async def test_a_cancelled_caller_waits_for_the_end():
+    ended = []
+    gate = threading.Event()
+
+    def work() -> None:
+        gate.wait()
+        ended.append(True)
+
+    with Beside(patience_s=0.0) as beside, trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beside.run, work)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            gate.set()
+    assert ended == [True]
+
+
+async def test_no_end_is_missed_however_close_it_is_to_the_wait():
+    with Beside(patience_s=0.0) as beside, trio.fail_after(30):
+        for _ in range(2000):
+            await beside.run(lambda: None)
