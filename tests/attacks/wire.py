@@ -129,10 +129,13 @@ class Stream:
         self.sock.close()
 
     def event(self, *, within_s: float = PATIENCE_S) -> dict[str, str] | None:
-        """The next event's fields; None once the stream has ended. Raises TimeoutError where neither comes."""
-        self.sock.settimeout(within_s)
+        """The next event's fields; None once the stream has ended. Raises TimeoutError where neither comes.
+
+        Comments that keep a quiet stream alive are no events: they make nobody wait longer.
+        """
+        end = time.monotonic() + within_s
         found: dict[str, str] = {}
-        while line := self.response.readline():
+        while line := self._line(end):
             text = line.decode().rstrip("\n")
             if not text and found:
                 self.seen.append(found)
@@ -141,6 +144,13 @@ class Stream:
                 name, _, value = text.partition(":")
                 found[name] = value.removeprefix(" ")
         return None
+
+    def _line(self, end: float) -> bytes:
+        left_s = end - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("no event came, and the stream did not end")
+        self.sock.settimeout(left_s)
+        return self.response.readline()
 
     def rest(self, *, within_s: float = PATIENCE_S) -> Iterator[dict[str, str]]:
         """All events until the end of the stream."""
