@@ -131,8 +131,10 @@ def test_a_hidden_tool_is_as_unknown_as_one_that_is_nowhere(server):
 def test_what_is_withdrawn_between_list_and_call_is_denied(start, mode):
     server = start(mode)
     config = server.running.data.parent / "server.toml"
-    spoken = speaker(server, sign_in(server, "bob").access)
-    assert "echo" in spoken.ask("tools/list").text
+    spoken, alice = (speaker(server, sign_in(server, user).access) for user in ("bob", "alice"))
+    for allowed in (spoken, alice):  # what was decided for one call is no decision for the next
+        assert "echo" in allowed.ask("tools/list").text
+        assert text_of(allowed.call("echo", {"message": "still mine"})) == "still mine"
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(spoken.call, "pause", {"seconds": 1.0, "message": "done"}, 77)
         time.sleep(0.2)  # the call is under way; what it does then is said below
@@ -155,7 +157,6 @@ def test_what_is_withdrawn_between_list_and_call_is_denied(start, mode):
     assert server.records("tool_denied", tool="echo", subject="bob")
     config.write_text(config.read_text().replace('tools = ["echo", "own_secret"', 'tools = ["own_secret"', 1))
     os.kill(server.running.process.pid, signal.SIGHUP)
-    alice = speaker(server, sign_in(server, "alice").access)
     assert eventually(lambda: "echo" not in alice.ask("tools/list").text)
     assert alice.call("echo", {"message": "x"}).status >= 400 or alice.call("echo", {"message": "x"}).code is not None
 
