@@ -280,4 +280,6 @@ class Servers:
 
 def tenantry(*words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the tenantry under test."""
-    return subprocess.run([sys.executable, "-m", "tenantry", *words], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tenantry", *words]
+    # A server that should have refused to start would serve for ever.
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

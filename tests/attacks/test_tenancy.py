@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -189,13 +190,16 @@ def test_no_tenant_is_chosen_by_a_request(server):
 
 @attack("TENANCY-05", modes=())
 def test_a_tenant_whose_name_is_a_path_is_refused_at_start(tmp_path):
-    from tests.attacks.target import CONFIG, tenantry
+    from tests.attacks.target import CONFIG, SERVED, tenantry
 
+    folder = tmp_path / "served"
+    shutil.copytree(SERVED, folder)  # with the tools: nothing but the name is wrong
     for name in ("../b", "a\\u0000b", ""):
-        path = tmp_path / "bad.toml"
+        path = folder / "bad.toml"
         path.write_text(CONFIG.read_text().replace("[tenants.acme]", f'[tenants."{name}"]\n\n[tenants.acme]', 1))
         tried = tenantry("serve", "--config", str(path), "--port", "0", "--data", str(tmp_path / "data"))
         assert tried.returncode == 2, (name, tried)
+        assert "bad.toml: tenants." in tried.stderr, (name, tried)
 
 
 @attack("TENANCY-07")
