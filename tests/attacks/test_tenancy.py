@@ -281,7 +281,7 @@ def test_names_that_clients_choose_are_no_labels(start, mode):
 
 @attack("TENANCY-08")
 def test_a_tenant_that_asks_for_too_much_waits_in_its_own_line(start, mode, longer):
-    server = start(mode, edit=lambda text: text + "calls_at_once = 4\ncalls_waiting = 8\ncall_wait_s = 1.0\n")
+    server = start(mode, edit=lambda text: text + "calls_at_once = 4\ncalls_waiting = 8\n")  # and 10 s to wait
     noisy = [speaker(server, sign_in(server, "alice").access) for _ in range(longer(40, 400))]
     victim = speaker(server, sign_in(server, "carol").access)
     with ThreadPoolExecutor(len(noisy)) as pool:
@@ -294,7 +294,7 @@ def test_a_tenant_that_asks_for_too_much_waits_in_its_own_line(start, mode, long
     assert still  # it was there the while
     statuses = [reply.status for reply in replies]
     assert set(statuses) == {200, 429}
-    assert statuses.count(200) <= 4 + 8
+    assert statuses.count(200) <= 4 + 8  # there would be time for more of them, were the line longer
     assert all(reply.header("retry-after") for reply in replies if reply.status == 429)
     # Logins and registrations of strangers are bounded elsewhere (LOGIN-CONSENT-10, LOGIN-CONSENT-12).
     assert text_of(victim.call("own_secret")) == "canary-document-of-globex"
