@@ -286,6 +286,8 @@ def test_an_error_repeats_nothing_and_keeps_to_its_letters(server):
         {"grant_type": "refresh_token", "refresh_token": canary, "client_id": client.client_id, "scope": canary},
         {"grant_type": '"\\\r\n\u00e9', "client_id": '"><script>'},
         {"grant_type": "authorization_code", "code": "\ud800", "client_id": client.client_id},
+        {"grant_type": "authorization_code", "code": "\u00e9\U0001f511", "client_id": client.client_id},
+        {"grant_type": "refresh_token", "refresh_token": "\u00e9\U0001f511", "client_id": client.client_id},
         {canary: canary},
         {f"p{n}": "x" for n in range(100)},
     ):
