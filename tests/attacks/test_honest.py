@@ -5,12 +5,13 @@ import pytest
 from tests.attacks.people import Client
 from tests.attacks.speaker import eras, text_of
 from tests.attacks.table import MODES
-from tests.attacks.target import Target
+from tests.attacks.target import Servers
 from tests.attacks.wire import eventually
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_honest_client_is_served(server: Target):
+def test_an_honest_client_is_served(mode: str, servers: Servers):
+    server = servers.of(mode)  # what the invariants find is left to the attacks: it is no lack of service
     client = Client.new(server)
     tokens = client.sign_in("alice")
     refreshed = client.tokens(client.refresh(tokens.refresh))
@@ -20,3 +21,4 @@ def test_an_honest_client_is_served(server: Target):
         assert text_of(speaker.call("echo", {"message": "hello"})) == "hello"
     assert eventually(lambda: server.records("tool_call", subject="alice", outcome="succeeded"))
     assert server.faults() == []
+    assert server.alive()
