@@ -206,7 +206,7 @@ def test_a_second_server_on_the_same_log_does_not_start(server):
     data = server.running.data
     tried = tenantry("serve", "--config", str(CONFIG), "--port", "0", "--data", str(data))
     assert tried.returncode == 2
-    assert "another" in tried.stderr
+    assert "another tenantry is serving from it" in tried.stderr
     # Nor does anything else that would write to it: the log itself is locked.
     code = "import sys, pathlib; from tenantry.server import audit_log; audit_log.AuditLog(pathlib.Path(sys.argv[1]))"
     writer = subprocess.run(
@@ -217,6 +217,7 @@ def test_a_second_server_on_the_same_log_does_not_start(server):
         timeout=30,
     )
     assert writer.returncode != 0
+    assert "AuditLogInUse" in writer.stderr
     assert server.alive()
 
 
