@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 
-from tests.attacks.table import OWN, SOURCE, Attack, attacks, marked, modules, open_ids
+from tests.attacks.table import OWN, SOURCE, Attack, Replacement, attacks, marked, modules, open_ids
 
 LISTED = 142
 # Over the ids of the list that the table began with, sorted: a row can't quietly go missing.
@@ -31,7 +32,26 @@ def faults(row: Attack, tests: int) -> list[str]:
                 found.append(
                     f"{row.id}: {replacement.file} has {times} times what a mutant replaces: {replacement.old}"
                 )
+        found += [f"{row.id}: {file} with a mutant is no Python any more" for file in unparsable(mutant)]
     return found
+
+
+def unparsable(mutant: Iterable[Replacement]) -> list[str]:
+    """The modules that a mutant leaves as no Python: nothing runs on them, so nothing is shown by them."""
+    texts: dict[str, str] = {}
+    for replacement in mutant:
+        text = texts.get(replacement.file) or (SOURCE / replacement.file).read_text()
+        texts[replacement.file] = text.replace(replacement.old, replacement.new)
+    return [file for file, text in texts.items() if file.endswith(".py") and not parses(text)]
+
+
+def parses(text: str) -> bool:
+    """Whether it is Python."""
+    try:
+        compile(text, "mutant", "exec", dont_inherit=True)
+    except SyntaxError:
+        return False
+    return True
 
 
 def test_every_row_has_tests_and_mutants_or_a_reason():
@@ -60,6 +80,13 @@ def test_no_listed_row_has_gone_missing():
 )
 def test_a_row_without_what_it_needs_is_a_fault(row, tests):
     assert faults(row, tests)
+
+
+def test_a_mutant_that_is_no_python_is_a_fault():
+    broken = Replacement(file="policy.py", old="if not needed <= grantable:", new="if")
+    assert unparsable([broken]) == ["policy.py"]
+    row = Attack(id="X-1", attack="a", expects="b", mutants=((broken,),))
+    assert faults(row, 1) == ["X-1: policy.py with a mutant is no Python any more"]
 
 
 def test_a_mark_is_read_from_its_decorator():
