@@ -10,13 +10,12 @@ import socket
 import sys
 import tempfile
 from contextlib import ExitStack
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from bench.load import LEGACY, MODERN, open_session
-from bench.rounds import Server, measure, running, save, surroundings
+from bench.rounds import Server, configured, measure, running, save, surroundings
 
 # A peer may have 512 connections, and every address of 127.0.0.0/8 is one.
 STREAMS_PER_ADDRESS = 400
@@ -69,21 +68,21 @@ def resident_kib(server: Server) -> int:
 
 def calls(server: Server) -> dict[str, Any]:
     """Call for a while; raises RuntimeError where a call fails."""
-    token = server.signed_in.refreshed().access_token
-    figures = measure(server, token, callers=CALLERS, seconds=CALL_S, era="modern", session=False)
+    figures = measure(
+        server, server.signed_in.access_token, callers=CALLERS, seconds=CALL_S, era="modern", session=False
+    )
     return {name: figures[name] for name in ("calls_per_s", "p50_ms", "p99_ms")}
 
 
 def cost(kind: str, streams: int, profile: str) -> dict[str, Any]:
     """Open `streams` streams at a fresh server and give what they cost."""
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        config = Path(directory) / "demo.toml"
-        config.write_text((files("tenantry.demo") / "demo.toml").read_text() + LIMITS)
+        config = configured(Path(directory), LIMITS)
         command = [sys.executable, "-m", "tenantry", "serve", "--config", str(config), "--port", "0"]
         command += ["--data", str(Path(directory) / "data"), "--host-profile", profile]
         server = stack.enter_context(running(command))
         quiet = calls(server)
-        token = server.signed_in.refreshed().access_token
+        token = server.signed_in.access_token
         before = resident_kib(server)
         opened = [stack.enter_context(open_stream(kind, server.url, token, number)) for number in range(streams)]
         after = resident_kib(server)

@@ -7,7 +7,7 @@ import trio
 
 from tenantry import web
 from tenantry.server.asgi import BODY, Answer, Exchange, Message, Receive, Send, application, cancelled_by
-from tenantry.server.host import connection, lean
+from tenantry.server.host import HostLimits, connection, lean
 from tests.fuzz.packets import Baseline, answer, hosted, talk
 
 KEPT = b"GET /ok HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -241,3 +241,30 @@ async def test_who_sends_ahead_gives_others_their_turns():
             while len(served) < 201:
                 await trio.lowlevel.checkpoint()
     assert served.index(b"/one") < 190
+
+
+@pytest.mark.trio
+async def test_who_reads_on_after_the_socket_was_closed_is_at_the_end():
+    entered, closed, ended = trio.Event(), trio.Event(), trio.Event()
+
+    async def handle(exchange: Exchange) -> Answer:
+        with trio.CancelScope(shield=True):
+            entered.set()
+            await closed.wait()
+            await exchange.wait_for_disconnect()
+            ended.set()
+        return web.Response(status=499)
+
+    async def close_later() -> None:
+        await trio.testing.wait_all_tasks_blocked(0.05)  # the host has cut what did not end in time
+        closed.set()
+
+    limits = HostLimits(stop_grace_s=0.0)
+    async with trio.open_nursery() as nursery:
+        async with hosted(application(handle, closing=trio.Event()), limits=limits) as port:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await stream.send_all(KEPT)
+            await entered.wait()
+            nursery.start_soon(close_later)
+        await stream.aclose()
+    assert ended.is_set()

@@ -148,15 +148,14 @@ class Connection:
         return b""
 
     async def _pull(self) -> bytes:
-        try:
+        with suppress(*_GONE, OSError):
             if self._tls is not None:
                 return bytes(await self._tls.receive_some(RECEIVE_BYTES))
-            while True:
-                await trio.lowlevel.wait_readable(self._tcp.socket)
+            while (descriptor := self._tcp.socket.fileno()) >= 0:
+                await trio.lowlevel.wait_readable(descriptor)
                 with suppress(BlockingIOError):
-                    return os.read(self._tcp.socket.fileno(), RECEIVE_BYTES)
-        except (*_GONE, OSError):
-            return b""
+                    return os.read(descriptor, RECEIVE_BYTES)
+        return b""
 
     async def _take(self, data: bytes) -> None:
         if self._idle and not self._header_begun and self._protocol.bytes_begin_a_header:
