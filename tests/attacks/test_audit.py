@@ -224,7 +224,7 @@ def test_a_second_server_on_the_same_log_does_not_start(server):
 @attack("AUDIT-12")
 def test_no_call_that_is_cut_short_is_without_its_record(server):
     spoken = speaker(server, sign_in(server, "dave").access)
-    body = json.dumps(spoken.message("tools/call", {"name": "pause", "arguments": {"seconds": 0.05}}, 9)).encode()
+    body = json.dumps(spoken.message("tools/call", {"name": "pause", "arguments": {"seconds": 1.0}}, 9)).encode()
     fields = {**spoken.fields(), **spoken.mirrored("tools/call", {"name": "pause"})}
     pairs = [("Host", server.netloc), *((name, value) for name, value in fields.items() if value is not None)]
     raw = request_bytes("POST", "/mcp", [*pairs, ("Content-Length", str(len(body)))], body)
