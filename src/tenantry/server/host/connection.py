@@ -246,9 +246,10 @@ class Connection:
         with trio.move_on_after(LINGER_S), suppress(*_GONE):
             if self._tls is not None:
                 # RFC 8446 section 6.1: our alert, then the peer's; one that goes on sending gets no more than this.
-                with suppress(trio.BrokenResourceError):
-                    async with self._sending:
+                async with self._sending:
+                    with suppress(trio.BrokenResourceError):
                         await self._tls.unwrap()
+                    await self._tcp.send_eof()  # where the peer still sends, our alert may not have left
             while left > 0 and (data := await self._tcp.receive_some(RECEIVE_BYTES)):
                 left -= len(data)
 
