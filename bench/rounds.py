@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,9 +92,12 @@ def measure(
 
 
 def processes(process: int) -> list[int]:
-    """Give a server's process and its children."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [process, *map(int, children)]
+    """Give a server's process and its children; a child belongs to the thread that started it, as long as it lives."""
+    children: list[int] = []
+    for each in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):  # the thread may be gone by now
+            children += map(int, each.read_text().split())
+    return [process, *children]
 
 
 def processor_s(process: int) -> float:

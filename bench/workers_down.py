@@ -23,7 +23,7 @@ from conformance.login import sign_in
 
 from bench.load import LEGACY
 from bench.plot import Point, lines, write
-from bench.rounds import RESULTS, Process, configured, flush_ms, save, serve, started, surroundings
+from bench.rounds import RESULTS, Process, configured, flush_ms, processes, save, serve, started, surroundings
 
 CALLERS = 16
 BEFORE_S, AFTER_S = 2.0, 4.0
@@ -33,12 +33,11 @@ RETURN_TIMEOUT_S = 15.0
 
 def workers_of(process: int) -> list[int]:
     """Give the worker processes of a supervisor."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     found = []
-    for child in children:
+    for child in processes(process)[1:]:
         with suppress(OSError):  # it may be gone by now
             if b"tenantry.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
+                found.append(child)
     return found
 
 
