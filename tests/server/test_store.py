@@ -13,7 +13,7 @@ from tenantry.oauth.token import CodeGrant
 from tenantry.server.store import Store
 from tenantry.server.store.announcements import Kind
 from tenantry.server.store.clients import Registered
-from tenantry.server.store.database import open_database
+from tenantry.server.store.database import Database, open_database
 
 DAY = 86_400
 FAMILY_S = 90 * DAY
@@ -63,6 +63,29 @@ async def consented(store: Store) -> None:
     await register(store, "client")
     await store.grants.add_code("code", CODE, consent_id="consent", now=0)
     await store.grants.redeem_code("code", refresh_digest="first", now=10)
+
+
+async def test_the_questions_of_one_read_see_one_state(tmp_path: Path):
+    """A worker that reads a stream's events and then that it is over must not miss the event that came between."""
+    ours, others = open_database(tmp_path / "x.db"), open_database(tmp_path / "x.db")
+    others.execute("CREATE TABLE event (number INTEGER)")
+
+    def count(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("SELECT count(*) FROM event").fetchone()[0])
+
+    def work(connection: sqlite3.Connection) -> tuple[int, int]:
+        before = count(connection)
+        others.execute("INSERT INTO event VALUES (1)")
+        return before, count(connection)
+
+    database = Database(ours)
+    assert await database.read(work) == (0, 0)
+    assert await database.read(count) == 1
+    with pytest.raises(sqlite3.OperationalError):
+        await database.read(lambda connection: connection.execute("SELECT nothing"))
+    assert await database.transaction(count) == 1
+    ours.close()
+    others.close()
 
 
 async def test_a_consent_gives_one_code(store: Store):

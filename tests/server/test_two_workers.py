@@ -79,7 +79,9 @@ async def get(server: InProcess, token: str, headers: dict[str, str], **how: Any
     fields |= {"authorization": f"Bearer {token}", "accept": "text/event-stream"}
     if "last" in how:
         fields["last-event-id"] = how.pop("last")
-    return await server.ask("GET", "/mcp", headers=fields, **how)
+    answer = await server.ask("GET", "/mcp", headers=fields, **how)
+    assert answer.status == 200, answer.body
+    return answer
 
 
 def methods(parts: list[bytes]) -> list[str]:

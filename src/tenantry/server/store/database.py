@@ -13,9 +13,9 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 10
 
 DatabaseError = sqlite3.Error
+"""What opening, asking or changing a database raises."""
 StoreUnavailable = sqlite3.OperationalError
 """The medium is full or fails, or somebody holds the file: the same may work later."""
-"""What opening, asking or changing a database raises."""
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -79,8 +79,16 @@ class Database:
         return result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a question that changes nothing."""
-        return await trio.to_thread.run_sync(lambda: work(self._connection), limiter=self._one_at_a_time)
+        """Run questions that change nothing; all of them see one state, whoever else commits meanwhile."""
+        return await trio.to_thread.run_sync(self._read_now, work, limiter=self._one_at_a_time)
+
+    def _read_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._connection.execute("BEGIN")
+        try:
+            return work(self._connection)
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def run_now(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run one statement's work in this thread. Blocking: for start-up, before anything is served."""
