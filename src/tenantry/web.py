@@ -51,30 +51,33 @@ class HttpError(Exception):
 class Headers:
     """Header fields of a request: names in lower case, values as they came, order kept."""
 
-    __slots__ = ("_all",)
+    __slots__ = ("_first", "_more")
 
     def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
-        self._all: dict[str, list[str]] = {}
+        self._first: dict[str, str] = {}
+        self._more: dict[str, list[str]] = {}
         for name, value in fields:
-            self._all.setdefault(name, []).append(value)
+            if name in self._first:
+                self._more.setdefault(name, []).append(value)
+            else:
+                self._first[name] = value
 
     def get(self, name: str) -> str | None:
         """The field's value, or None; several lines of one field are joined (RFC 9110 section 5.3)."""
-        values = self._all.get(name)
-        return None if values is None else values[0] if len(values) == 1 else ", ".join(values)
+        return ", ".join(self.all(name)) if name in self._more else self._first.get(name)
 
     def all(self, name: str) -> list[str]:
         """Every line of the field, in order."""
-        return self._all.get(name, [])
+        return [self._first[name], *self._more.get(name, [])] if name in self._first else []
 
     def names(self) -> Iterable[str]:
         """The field names that the request has."""
-        return self._all.keys()
+        return self._first.keys()
 
     def first_double(self) -> str | None:
         """The name of a single-valued field that came twice, or None."""
-        for name, values in self._all.items():
-            if len(values) > 1 and (name in SINGLE_VALUED or name.startswith("mcp-param-")):
+        for name in self._more:
+            if name in SINGLE_VALUED or name.startswith("mcp-param-"):
                 return name
         return None
 

@@ -164,9 +164,12 @@ def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
     """
     record: dict[str, Any] = {"kind": kind.value, "time": time_us}
     for name, value in fields.items():
-        plain = value.value if isinstance(value, Enum) else value
-        if plain is not None:
-            record[name] = _cut(plain) if isinstance(plain, str) else plain
+        if value is None:
+            continue
+        if isinstance(value, str):
+            record[name] = _cut(value)
+        else:
+            record[name] = _cut(value.value) if isinstance(value, Enum) else value
     problem = check(record)
     if problem is not None:
         raise ValueError(problem)
@@ -175,7 +178,8 @@ def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
 
 def _cut(text: str) -> str:
     # A lone surrogate can't be written as UTF-8; JSON from clients is refused with one, so this is the last net.
-    text = text.encode("utf-8", "replace").decode()
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
@@ -190,7 +194,7 @@ def check(record: object) -> str | None:
         types = _TYPES.get(name)
         if types is None:
             return f"{name} is no field of a record"
-        if not isinstance(value, types) or isinstance(value, bool):
+        if type(value) not in types:
             return f"{name} has the wrong type"
     if record["kind"] not in _KINDS:
         return "kind is unknown"

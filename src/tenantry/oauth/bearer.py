@@ -42,9 +42,9 @@ def read(request: web.Request) -> str:
     token = token.strip(" ")
     if scheme.lower() != "bearer" or not token:
         raise NoToken
-    if _SEPARATOR.search(token):
-        raise OAuthError("invalid_request", "the Authorization field holds more than one access token")
     if _TOKEN.fullmatch(token) is None:
+        if _SEPARATOR.search(token):
+            raise OAuthError("invalid_request", "the Authorization field holds more than one access token")
         raise access_token.refusal("not a b64token")
     if _in_query(request.query):
         raise OAuthError("invalid_request", "the access token must not be in the query as well")

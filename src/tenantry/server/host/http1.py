@@ -11,6 +11,7 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.typing import TaskGroup
 from wsproto.utilities import LocalProtocolError
 
+from tenantry.server.asgi import Fields
 from tenantry.server.host import websocket
 from tenantry.server.host.limits import HostLimits
 from tenantry.server.host.settings import Settings
@@ -59,7 +60,10 @@ class Http1(H11Protocol):
         await super().stream_send(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        _check_head(event, cast("Settings", self.config).limits)
+        self._check_head(event, list(event.headers))
+
+    def _check_head(self, request: h11.Request, fields: Fields) -> None:
+        _check_head(request, fields, cast("Settings", self.config).limits)
 
     async def _create_stream(self, request: h11.Request) -> None:
         if websocket.is_wanted(request):
@@ -99,15 +103,15 @@ class _Refused(Exception):
         self.status = status
 
 
-def _check_head(request: h11.Request, limits: HostLimits) -> None:
+def _check_head(request: h11.Request, fields: Fields, limits: HostLimits) -> None:
     size = len(request.target)
     framings = set()
-    for name, value in request.headers:
+    for name, value in fields:
         size += len(name) + len(value)
         if name in _FRAMING:
             framings.add(name)
     # h11 bounds only a header that came in pieces; one packet can hold four times its bound.
-    if size > limits.header_bytes or len(request.headers) > limits.header_count:
+    if size > limits.header_bytes or len(fields) > limits.header_count:
         raise _Refused(431)
     if request.http_version not in _VERSIONS:
         raise _Refused(505)

@@ -20,7 +20,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.h11 import H11WSConnection
 from hypercorn.typing import H11SendableEvent
 
-from tenantry.server.asgi import BODY, LENGTHLESS, ASGIApp, Message
+from tenantry.server.asgi import BODY, LENGTHLESS, ASGIApp, Fields, Message
 from tenantry.server.host import websocket
 from tenantry.server.host.http1 import Http1
 from tenantry.server.host.tasks import Tasks
@@ -82,12 +82,13 @@ class LeanHttp1(Http1):
             return
         while (request := await self._next_request()) is not None:
             await self.send(Updated(idle=False))
-            await self._check_protocol(request)
+            fields = list(request.headers)  # once: h11's sequence makes each pair anew
+            self._check_head(request, fields)
             if websocket.is_wanted(request):
                 await self._serve_websocket(request)
                 return
-            scope = self._scope(request)
-            del request  # a stream that is open for hours holds no header
+            scope = self._scope(request, fields)
+            del request, fields  # a stream that is open for hours holds no header
             await cast("ASGIApp", self.app)(scope, self._receive, self._send)
             if self._answered is _Answer.DUE:
                 await self._send_error_response(500)
@@ -112,7 +113,7 @@ class LeanHttp1(Http1):
             return None
         return event if isinstance(event, h11.Request) else None
 
-    def _scope(self, request: h11.Request) -> Message:
+    def _scope(self, request: h11.Request, fields: Fields) -> Message:
         """Say what is asked (ASGI, HTTP connection scope); a body that is there already stands in it too."""
         self._came.clear()
         self._answered = _Answer.DUE
@@ -129,7 +130,7 @@ class LeanHttp1(Http1):
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": list(request.headers),
+            "headers": fields,
             "client": self.client,
             "server": self.server,
             "extensions": self._extensions if body is None else {**self._extensions, BODY: body},
@@ -189,7 +190,8 @@ class LeanHttp1(Http1):
             fields = [*message.get("headers", []), *self.config.response_headers("h11")]
             if self.context.terminated.is_set():
                 fields.append((b"connection", b"close"))
-            await self._send_h11_event(_head(message["status"], tuple(fields)))
+            head, waits = _head(message["status"], tuple(fields))
+            await self._send_h11_event(head, waits=waits)
         elif message["type"] == "http.response.body" and self._answered is _Answer.BEGUN:
             data = message.get("body", b"")
             if data and not self._without_body:
@@ -212,15 +214,15 @@ class LeanHttp1(Http1):
         self.connection.start_next_cycle()
         await self.send(Updated(idle=True))
 
-    async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        """Send; the head of an answer whose length is declared waits for the body, to leave with it in one write."""
+    async def _send_h11_event(self, event: H11SendableEvent, *, waits: bool = False) -> None:
+        """Send; what `waits` leaves in one write with what comes next."""
         try:
             data = self._held + (self.connection.send(event) or b"")
         except h11.LocalProtocolError:
             if self.connection.their_state is not h11.ERROR:
                 raise
             return
-        if isinstance(event, h11.Response) and any(name == b"content-length" for name, _ in event.headers):
+        if waits:
             self._held = data
             return
         whole = bool(self._held)
@@ -232,6 +234,7 @@ class LeanHttp1(Http1):
 
 
 @lru_cache(HEADS_REMEMBERED)
-def _head(status: int, fields: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
-    """Checked by h11 once."""
-    return h11.Response(status_code=status, headers=list(fields))
+def _head(status: int, fields: tuple[tuple[bytes, bytes], ...]) -> tuple[h11.Response, bool]:
+    """Checked by h11 once; and whether it waits for the body, as the head of an answer of known length does."""
+    waits = any(name == b"content-length" for name, _ in fields)
+    return h11.Response(status_code=status, headers=list(fields)), waits
