@@ -25,6 +25,7 @@ from tenantry import web
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, SendBytes, application
 from tenantry.server.host import HostLimits, bind, serve, tls_context
 from tests.certificates import self_signed
+from tests.departing import until_left
 
 GOOD = b"GET /ok HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
 WEBSOCKET = (
@@ -110,7 +111,7 @@ async def answer(exchange: Exchange) -> Answer:
     if path == "/stream":
         return EventStream(run=_three_events)
     if path == "/echo":
-        async with exchange.cancelled_by_disconnect():
+        async with until_left(exchange):
             await trio.lowlevel.checkpoint()
         return web.Response(status=200, body=body)
     return web.Response(status=200 if path == "/ok" else 404, body=b"ok" if path == "/ok" else b"")

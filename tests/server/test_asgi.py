@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from tenantry import web
 from tenantry.server import asgi
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, Message, SendBytes, application
+from tests.departing import until_left
 
 LIMIT = 100_000
 
@@ -347,7 +348,7 @@ async def test_the_block_is_cancelled_when_the_client_leaves():
 
     async def handle(exchange: Exchange) -> Answer:
         await exchange.read_body(limit=LIMIT)
-        async with exchange.cancelled_by_disconnect() as scope:
+        async with until_left(exchange) as scope:
             client.leave()
             await trio.sleep_forever()
         scopes.append(scope)
@@ -363,11 +364,11 @@ async def test_a_block_that_ends_by_itself_was_not_cut_and_its_error_comes_out_b
     client = Client(method="GET")
 
     async def handle(exchange: Exchange) -> Answer:
-        async with exchange.cancelled_by_disconnect() as scope:
+        async with until_left(exchange) as scope:
             pass
         assert not scope.cancelled_caught
         with pytest.raises(web.HttpError):
-            async with exchange.cancelled_by_disconnect():
+            async with until_left(exchange):
                 raise web.HttpError(404, "no")
         return web.Response(status=200)
 
@@ -379,7 +380,8 @@ async def test_a_block_that_ends_by_itself_was_not_cut_and_its_error_comes_out_b
 async def test_departure_is_not_watched_for_before_the_body_was_read():
     async def handle(exchange: Exchange) -> Answer:
         with pytest.raises(RuntimeError):
-            exchange.cancelled_by_disconnect()
+            async with until_left(exchange):
+                pass
         with pytest.raises(RuntimeError):
             await exchange.wait_for_disconnect()
         return web.Response(status=200)

@@ -17,6 +17,7 @@ from tenantry.server.audit_writer import AuditUnavailable
 from tenantry.server.calls import Call, Calls, Ended, running_tool
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, Line
+from tenantry.server.cut import Cut
 from tenantry.server.figures import Figures
 
 NEWEST = next(iter(MODERN.values()))
@@ -68,7 +69,7 @@ class OneTool:
 
     async def call(self, principal: Principal, call: Call) -> Ended:
         line = Line(principal=principal, changes=cast(Changes, None), stream=None, capabilities={})
-        return await self._calls.call(principal, call, running_tool(self._tool, call, principal), Channel(line))
+        return await self._calls.call(principal, call, running_tool(self._tool, call, principal), Channel(line), Cut())
 
 
 def calls(audit: Audit, function: Callable[..., object], **settings: object) -> OneTool:

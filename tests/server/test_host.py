@@ -14,6 +14,7 @@ from tenantry import web
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, Receive, Send, SendBytes, application
 from tenantry.server.host import HostLimits, bind, connection, listener, serve
 from tenantry.server.host.connection import peer_key
+from tests.departing import until_left
 from tests.fuzz import packets
 from tests.fuzz.packets import GOOD, H2C, PRIOR_KNOWLEDGE, WEBSOCKET, Baseline, answer, hosted, talk
 
@@ -504,7 +505,7 @@ async def test_a_client_that_leaves_cancels_its_stream_and_its_block():
         nonlocal entered
         if exchange.request.path == "/stream":
             return EventStream(run=_tell)
-        async with exchange.cancelled_by_disconnect() as scope:
+        async with until_left(exchange) as scope:
             entered.set()
             await trio.sleep_forever()
         cancelled.append(f"block {scope.cancelled_caught}")

@@ -15,6 +15,7 @@ from tenantry import web
 from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, SendBytes, application
 from tenantry.server.host import HostLimits, frames, tls_context
 from tests.certificates import Certificate, self_signed
+from tests.departing import until_left
 from tests.fuzz.packets import Baseline, answer, hosted
 from tests.http2_client import Http2Client, connected
 from tests.server.test_frames import PING, PRIORITY, SETTINGS, WINDOW_UPDATE, frame
@@ -238,7 +239,7 @@ async def test_rapid_resets_are_ended_and_leave_no_task_behind(tls, client):
         running += 1
         entered += 1
         try:
-            async with exchange.cancelled_by_disconnect():
+            async with until_left(exchange):
                 await trio.sleep_forever()
         finally:
             running -= 1
@@ -339,7 +340,7 @@ async def test_an_idle_connection_is_closed_whatever_pings_come(tls, client):
 @pytest.mark.trio
 async def test_a_connection_whose_requests_were_all_reset_is_idle(tls, client):
     async def slow(exchange: Exchange) -> Answer:
-        async with exchange.cancelled_by_disconnect():
+        async with until_left(exchange):
             await trio.sleep_forever()
         return web.Response(status=499)
 

@@ -8,6 +8,7 @@ import trio
 from tenantry import web
 from tenantry.server.asgi import BODY, Answer, Exchange, Message, Receive, Send, application, cancelled_by
 from tenantry.server.host import HostLimits, connection, lean
+from tests.departing import until_left
 from tests.fuzz.packets import Baseline, answer, hosted, talk
 
 KEPT = b"GET /ok HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -201,7 +202,7 @@ async def test_a_departure_is_noticed_without_a_task_that_waits_for_it():
     entered, left = trio.Event(), trio.Event()
 
     async def handle(exchange: Exchange) -> Answer:
-        async with exchange.cancelled_by_disconnect() as scope:
+        async with until_left(exchange) as scope:
             entered.set()
             await trio.sleep_forever()
         assert scope.cancelled_caught

@@ -6,7 +6,6 @@ a body that is too long, too slow, or cut into dust, an answer before the body's
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import (
-    AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
@@ -30,11 +29,11 @@ ASGIApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 BODY = "tenantry.body"
 """The extension of a scope that holds the whole body, from a host that had it already."""
-Departure: TypeAlias = Callable[[trio.CancelScope], AbstractContextManager[None]]
+Departure: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 LINE = "tenantry.line"
 """The extension of a scope that is told whose connection it is (`turns.Line`)."""
 DEPARTURE = "tenantry.departure"
-"""The extension of a scope whose host cancels, within a block, when the client leaves."""
+"""The extension of a scope whose host calls what it is given, within a block, when the client leaves."""
 SendBytes: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 # A body may take BODY_START_S and then as long as its bytes need at BODY_RATE, but BODY_END_S at the most: slow
@@ -95,7 +94,7 @@ class Exchange:
         self._send = send
         self._gone = False
         self._body = body
-        self._body_due = body_due and body is None
+        self._body_due = body_due
         self.streaming = False
         """Whether an event stream has begun from inside of the handler and not ended."""
         self.stream_deadline = float("inf")
@@ -198,39 +197,44 @@ class Exchange:
         while (await self._next())["type"] != "http.disconnect":
             pass
 
-    def cancelled_by_disconnect(self) -> AbstractAsyncContextManager[trio.CancelScope]:
-        """Run a block that is cancelled when the client leaves; only once the body was read.
+    @asynccontextmanager
+    async def noticing_departure(self, left: Callable[[], None]) -> AsyncIterator[None]:
+        """Call `left` when the client leaves while the block runs; only once the body was read.
 
-        Gives the scope: its `cancelled_caught` tells afterwards whether the block was cut. Exceptions of the
-        block come out as they are. A byte sent after the request hides a departure until a send fails.
+        Exceptions of the block come out as they are. A byte sent after the request hides a departure until a send
+        fails.
         """
         if self._body_due:
             raise RuntimeError("read the body first: its messages would be lost")
-        return cancelled_by(self.wait_for_disconnect) if self._departure is None else _noticed_by(self._departure)
-
-
-@asynccontextmanager
-async def _noticed_by(departure: Departure) -> AsyncIterator[trio.CancelScope]:
-    with trio.CancelScope() as scope, departure(scope):
-        yield scope
+        if self._departure is not None:
+            with self._departure(left):
+                yield
+        else:
+            async with _telling(left, self.wait_for_disconnect):
+                yield
 
 
 @asynccontextmanager
 async def cancelled_by(*waits: Callable[[], Awaitable[None]]) -> AsyncIterator[trio.CancelScope]:
     """Run a block that is cancelled when the first of `waits` returns; its exceptions come out unwrapped."""
     block = trio.CancelScope()
+    async with _telling(block.cancel, *waits):
+        with block:
+            yield block
 
+
+@asynccontextmanager
+async def _telling(tell: Callable[[], None], *waits: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
     async def watch(wait: Callable[[], Awaitable[None]]) -> None:
         await wait()
-        block.cancel()
+        tell()
 
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         for wait in waits:
             nursery.start_soon(watch, wait)
         try:
-            with block:
-                yield block
+            yield
         except Exception as error:  # noqa: BLE001 - raised below, outside of the nursery that would wrap it
             failure = error
         nursery.cancel_scope.cancel()
@@ -305,12 +309,13 @@ def application(
         if https_for_good and request.scheme == "https":
             send = _telling_so(send)
         more = scope.get("extensions", {})
+        body = more.get(BODY)
         exchange = Exchange(
             request,
             receive,
             send,
-            body_due=_announces_body(scope),
-            body=more.get(BODY),
+            body_due=body is None and _announces_body(scope),
+            body=body,
             departure=more.get(DEPARTURE),
             line=more.get(LINE),
         )

@@ -24,6 +24,7 @@ from tenantry.policy import Denied, Directory, Feature, Reason
 from tenantry.server import figures
 from tenantry.server.audit_writer import Recorder
 from tenantry.server.channels import Channel
+from tenantry.server.cut import Cause, Cut
 from tenantry.server.figures import Figures
 
 _log = structlog.get_logger()
@@ -60,6 +61,8 @@ class Ended:
     error: RemoteProtocolError | None = None
     denied: Denied | None = None
     questions: Questions = field(default_factory=dict)
+    cut: Cause | None = None
+    """What ended it from outside."""
 
 
 Run = Callable[[Channel], Awaitable[Object]]
@@ -90,11 +93,11 @@ class Calls:
         """What the policy says now."""
         return policy.decide(principal, feature, self._directory())
 
-    async def call(self, principal: Principal, call: Call, run: Run, channel: Channel) -> Ended:
+    async def call(self, principal: Principal, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
         """Decide on the call, run it if it is allowed, and return once its record is durable.
 
-        A call that is cancelled is recorded too: the append is shielded. Raises `AuditUnavailable` where there is
-        no record, and then nothing may be answered but that.
+        A call that is cut or cancelled is recorded too: the append is shielded. Raises `AuditUnavailable` where there
+        is no record, and then nothing may be answered but that.
         """
         self._audit.check()  # no tool runs that could leave no record
         started, clock_started = perf_counter_ns(), self._clock()
@@ -104,7 +107,7 @@ class Calls:
             if isinstance(decision, Denied):
                 ended = _refusal(principal, call, decision)
             else:
-                ended = await self._run(call, run, channel)
+                ended = await self._run(call, run, channel, cut)
         finally:
             duration_us = (perf_counter_ns() - started) // 1000
             allowed, denied = _RECORDED[call.feature.kind]
@@ -151,10 +154,13 @@ class Calls:
             "mode": self._mode,
         }
 
-    async def _run(self, call: Call, run: Run, channel: Channel) -> Ended:
-        with trio.move_on_after(self._timeout_s) as deadline:
-            channel.deadline = deadline
+    async def _run(self, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
+        channel.deadline = cut.scope
+        cut.scope.deadline = trio.current_time() + self._timeout_s
+        with cut.scope:
             return await _ended_by(call, run, channel)
+        if cut.cause is not None:
+            return Ended(outcome=Outcome.CANCELLED, cut=cut.cause)
         text = f"{call.feature.name} took longer than {self._timeout_s:g} s and was stopped"
         return _failed(Outcome.TIMED_OUT, call, text)
 

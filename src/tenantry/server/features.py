@@ -1,7 +1,7 @@
 """What both eras ask for: lists, calls, prompts, resources, completion. One mechanism; the era is in its arguments."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from typing import Any
 
@@ -25,6 +25,8 @@ from tenantry.server.asgi import Answer, Exchange
 from tenantry.server.calls import Call, Calls, Ended, Run, invoke, running_tool, unknown
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel
+from tenantry.server.cut import Cause, Cut, GrantEnded
+from tenantry.server.ongoing import Ongoing
 from tenantry.server.request_stream import JSON, RequestStream
 from tenantry.server.turns import Turns
 from tenantry.version import __version__
@@ -42,6 +44,7 @@ class Incoming:
     stream: RequestStream
     channel: Channel
     """The way back to the client from inside of the call."""
+    cut: Cut = field(default_factory=Cut)
     continue_as_task: Callable[[], Awaitable[Object]] | None = None
     """Begins the task that a call goes on as, and gives its handle."""
 
@@ -69,10 +72,6 @@ class Incoming:
         return value
 
 
-GONE = web.Response(status=499)
-"""For a client that has left: nobody reads it."""
-
-
 class Features:
     """Handlers by method name, for either era."""
 
@@ -82,12 +81,14 @@ class Features:
         config: Config,
         changes: Changes,
         calls: Calls,
+        ongoing: Ongoing,
         turns: Turns,
         seal: Callable[[Call, Principal, Object], str],
     ) -> None:
         self._config = config
         self._changes = changes
         self._calls = calls
+        self._ongoing = ongoing
         self._turns = turns
         self._seal = seal
 
@@ -208,26 +209,35 @@ class Features:
 
     async def _answer_call(self, incoming: Incoming, call: Call, run: Run, *, talks: bool) -> Answer:
         modern = incoming.revision.era is Era.MODERN
-        if not talks and not modern:
-            ended = await self._ended(incoming, call, run)
-            return self.answer_ended(incoming, call, ended)
-        if not talks:
-            async with incoming.exchange.cancelled_by_disconnect():
+        if talks:
+            return await self._answer_talking(incoming, call, run)
+        if modern:
+            async with incoming.exchange.noticing_departure(incoming.cut.leave):
                 ended = await self._ended(incoming, call, run)
-                return self.answer_ended(incoming, call, ended)
-            return GONE
+        else:
+            ended = await self._ended(incoming, call, run)
+        if ended.cut is not None:
+            return await _cut_short(incoming, ended.cut)
+        return self.answer_ended(incoming, call, ended)
+
+    async def _answer_talking(self, incoming: Incoming, call: Call, run: Run) -> Answer:
         answer: web.Response | None = None
-        async with incoming.stream.attended(leaving_cancels=modern):
+        cause = Cause.LEFT
+        async with incoming.stream.attended(leaving_cancels=incoming.revision.era is Era.MODERN):
             ended = await self._ended(incoming, call, run)
             if ended.outcome is Outcome.CONTINUED and incoming.continue_as_task is not None:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
-            answer = self._answered(incoming, call, ended)
+            if ended.cut is None:
+                answer = self._answered(incoming, call, ended)
+            else:
+                cause = ended.cut
         if answer is None:
-            return await incoming.stream.abandon()
+            return await _cut_short(incoming, cause)
         return await incoming.stream.finish(answer)
 
     async def _ended(self, incoming: Incoming, call: Call, run: Run) -> Ended:
-        ended = await self._calls.call(incoming.principal, call, run, incoming.channel)
+        with self._ongoing.ending(incoming.principal, incoming.cut.grant_ended):
+            ended = await self._calls.call(incoming.principal, call, run, incoming.channel, incoming.cut)
         await self._turns.take(incoming.principal.tenant)  # one commit wakes all whose records were in it
         return ended
 
@@ -284,6 +294,13 @@ class Features:
         if item is None or isinstance(self._calls.decide(incoming.principal, feature), Denied):
             raise incoming.invalid("ref names no prompt and no resource of yours")
         return item
+
+
+async def _cut_short(incoming: Incoming, cause: Cause) -> Answer:
+    if cause is Cause.GRANT_ENDED:
+        raise GrantEnded
+    # 2025-11-25, cancellation: a request that its client has cancelled is not answered.
+    return await incoming.stream.abandon()
 
 
 async def _refused(_: Channel) -> Object:

@@ -9,6 +9,7 @@ import trio
 from tenantry.jsonrpc import Id, Object, Response
 from tenantry.mcp.interaction import BadAnswer
 from tenantry.server.bus import Bus
+from tenantry.server.cut import Cut
 
 HANDSHAKE_TIMEOUT_S = 5.0
 
@@ -46,7 +47,7 @@ class Inbox:
         self._waiting: dict[tuple[bytes, str], Waiting] = {}
         self._numbers = itertools.count(1)
         self._handshakes: dict[bytes, trio.Event] = {}
-        self._running: dict[tuple[bytes, Id], trio.CancelScope] = {}
+        self._running: dict[tuple[bytes, Id], Cut] = {}
         self._open = bus.telling("session_open", lambda body: self._open_here(_session(body)))
         bus.subscribe("request_cancelled", lambda body: self._cancel_here(_session(body), body["id"]))
         bus.subscribe("response", lambda body: self._deliver_here(_session(body), _response(body)))
@@ -77,15 +78,14 @@ class Inbox:
         raise BadAnswer("the client did not finish its handshake")
 
     @contextmanager
-    def running(self, session: bytes, id_: Id) -> Iterator[trio.CancelScope]:
-        """Run a request that its client may cancel; the scope tells whether it did."""
-        with trio.CancelScope() as scope:
-            self._running[session, id_] = scope
-            try:
-                yield scope
-            finally:
-                if self._running.get((session, id_)) is scope:
-                    del self._running[session, id_]
+    def running(self, session: bytes, id_: Id, cut: Cut) -> Iterator[None]:
+        """Let the client cancel a request while the block runs."""
+        self._running[session, id_] = cut
+        try:
+            yield
+        finally:
+            if self._running.get((session, id_)) is cut:
+                del self._running[session, id_]
 
     def cancel(self, session: bytes, id_: object) -> None:
         """The client no longer wants the answer to a request; an unknown one is let be (MCP, cancellation)."""
@@ -93,10 +93,10 @@ class Inbox:
             self._bus.publish("request_cancelled", {"session": session.hex(), "id": id_})
 
     def _cancel_here(self, session: bytes, id_: Id) -> bool:
-        scope = self._running.get((session, id_))
-        if scope is not None:
-            scope.cancel()
-        return scope is not None
+        cut = self._running.get((session, id_))
+        if cut is not None:
+            cut.cancel()
+        return cut is not None
 
     @contextmanager
     def expect(self, session: bytes) -> Iterator[Waiting]:

@@ -110,10 +110,8 @@ class LegacyEra:
         incoming = self._incoming(exchange, principal, message, revision, session, stream=stream)
         if session is None:
             return await handle(incoming)
-        with self._inbox.running(session.digest, message.id):
+        with self._inbox.running(session.digest, message.id, incoming.cut):
             return await handle(incoming)
-        # 2025-11-25, cancellation: a request that its client has cancelled is not answered.
-        return await incoming.stream.abandon()
 
     async def _notified(self, session: Session, message: Notification) -> None:
         if message.method == "notifications/initialized":

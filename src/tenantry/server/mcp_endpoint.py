@@ -13,6 +13,7 @@ from tenantry.oauth import access_token
 from tenantry.server.admission import Admission
 from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes, declared_length
 from tenantry.server.authentication import Authentication
+from tenantry.server.cut import GrantEnded
 from tenantry.server.features import answer_error
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.modern import ModernEra
@@ -55,15 +56,20 @@ class McpEndpoint:
         size = min(declared_length(request) or 0, self._body_bytes)
         share = await self._admission.begin(principal.tenant, size=size)
         try:
-            with self._ongoing.of(principal):
-                try:
-                    answer = await serve(exchange, principal)
-                except RemoteProtocolError as error:
-                    answer = answer_error(error, route.era_of_header(request.headers))
-                return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
+            self._require_standing(principal)
+            answer = await serve(exchange, principal)
+            return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
+        except RemoteProtocolError as error:
+            return answer_error(error, route.era_of_header(request.headers))
+        except GrantEnded:
             return await self._cut_off(exchange)
         finally:
             self._admission.end(share, size=size)
+
+    def _require_standing(self, principal: Principal) -> None:
+        """Look again after a wait, in which the grant may have ended."""
+        if not self._authentication.stands(principal):
+            raise GrantEnded
 
     def _bound(self, stream: EventStream, principal: Principal) -> EventStream:
         self._admission.require_stream(principal.tenant)
@@ -94,19 +100,19 @@ class McpEndpoint:
         request = exchange.request
         web.require_content_type(request, "application/json")
         body = await exchange.read_body(limit=self._body_bytes)
+        self._require_standing(principal)
         _require_accept(request, "application/json", "text/event-stream")
         value = jsonrpc.parse_json(body)
         if isinstance(value, list) and _may_batch(request):
             return await self._legacy.batch(exchange, principal, value)
         message = jsonrpc.message(value)
-        era = route.era_of(request.headers, message, modern_served=self._mode.modern)
         try:
             routed = route.classify(request.headers, message, modern_served=self._mode.modern)
             if isinstance(routed, Modern):
                 return await self._modern.message(exchange, principal, routed)
             return await self._legacy.message(exchange, principal, routed)
         except RemoteProtocolError as error:
-            return answer_error(error, era)
+            return answer_error(error, route.era_of(request.headers, message, modern_served=self._mode.modern))
 
 
 def _may_batch(request: web.Request) -> bool:

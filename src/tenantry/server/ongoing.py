@@ -12,27 +12,32 @@ from tenantry.server.store.announcements import Announcement
 
 
 class Ongoing:
-    """Cancels what is under way for a principal who has lost the right to it."""
+    """Ends what is under way for a principal who has lost the right to it."""
 
     def __init__(self, feed: Feed, *, stands: Callable[[Principal], bool]) -> None:
         self._stands = stands
-        self._under_way: dict[trio.CancelScope, Principal] = {}
+        self._under_way: dict[Callable[[], None], Principal] = {}
         feed.subscribe(self._hear, *ENDINGS)
 
     def _hear(self, news: Sequence[Announcement]) -> None:
         ended = Ended.of(news)
-        for scope, principal in self._under_way.items():
+        for end, principal in self._under_way.items():
             if ended.covers(principal.binding, principal.family_id):
-                scope.cancel()
+                end()
+
+    @contextmanager
+    def ending(self, principal: Principal, end: Callable[[], None]) -> Iterator[None]:
+        """Call `end` where the principal's grant is gone by now, or ends while the block runs."""
+        self._under_way[end] = principal
+        try:
+            if not self._stands(principal):
+                end()
+            yield
+        finally:
+            del self._under_way[end]
 
     @contextmanager
     def of(self, principal: Principal) -> Iterator[trio.CancelScope]:
         """Run a block on behalf of `principal`; the scope's `cancelled_caught` tells whether it was cut."""
-        with trio.CancelScope() as scope:
-            self._under_way[scope] = principal
-            try:
-                if not self._stands(principal):
-                    scope.cancel()
-                yield scope
-            finally:
-                del self._under_way[scope]
+        with trio.CancelScope() as scope, self.ending(principal, scope.cancel):
+            yield scope

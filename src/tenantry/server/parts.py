@@ -99,7 +99,7 @@ def build(
         timeout_s=config.limits.tool_timeout_s,
     )
     turns = Turns(weight=config.weight_of)
-    features = Features(config=config, changes=changes, calls=calls, turns=turns, seal=states.seal)
+    features = Features(config=config, changes=changes, calls=calls, ongoing=ongoing, turns=turns, seal=states.seal)
     tasks = Tasks(
         store=store, calls=calls, audit=audit, changes=changes, bus=bus, ongoing=ongoing, clock=clock, fresh=fresh
     )

@@ -25,6 +25,7 @@ from tenantry.server.bus import WORKERS, Bus
 from tenantry.server.calls import Call, Calls, Ended, Run
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Line, TaskChannel
+from tenantry.server.cut import Cut
 from tenantry.server.ongoing import Ongoing
 from tenantry.server.store import Store
 from tenantry.server.store.tasks import StoredTask
@@ -44,11 +45,10 @@ class _Task:
     """A task that this process runs."""
 
     stored: StoredTask
-    scope: trio.CancelScope
+    cut: Cut = field(default_factory=Cut)
     questions: Questions = field(default_factory=dict)
     answers: dict[str, Object] = field(default_factory=dict)
     answered: trio.Event = field(default_factory=trio.Event)
-    cancelled: bool = False
     used: int = 0
 
 
@@ -123,7 +123,7 @@ class Tasks:
             },
             runner=self._bus.own,
         )
-        task = _Task(stored=stored, scope=trio.CancelScope())
+        task = _Task(stored=stored)
         await self._store.tasks.save(stored)
         named = replace(call, session=None, task=stored.id[:16])
         await self._audit.append(
@@ -137,9 +137,8 @@ class Tasks:
     async def _carry_out(self, task: _Task, principal: Principal, call: Call, run: Run, channel: TaskChannel) -> None:
         ended = Ended(outcome=Outcome.CANCELLED)
         try:
-            with task.scope, self._ongoing.of(principal) as standing:
-                ended = await self._calls.call(principal, call, run, channel)
-            task.cancelled |= standing.cancelled_caught
+            with self._ongoing.ending(principal, task.cut.grant_ended):
+                ended = await self._calls.call(principal, call, run, channel, task.cut)
         finally:
             with trio.CancelScope(shield=True):
                 await self._finish(task, ended)
@@ -150,7 +149,7 @@ class Tasks:
         elif ended.error is not None:
             error = jsonrpc.error(ended.error.code, ended.error.message, id_=None, data=ended.error.data)["error"]
             await self._end(task.stored, Event.ERROR, error=error)
-        elif task.cancelled:
+        elif ended.cut is not None:
             await self._end(task.stored, Event.CANCEL)
         else:
             await self._end(task.stored, Event.ERROR, error=_error("the server stopped before the task ended"))
@@ -231,8 +230,7 @@ class Tasks:
     def _cancel_here(self, id_: str) -> bool:
         task = self._running.get(id_)
         if task is not None:
-            task.cancelled = True
-            task.scope.cancel()
+            task.cut.cancel()
         return task is not None
 
     async def _find(self, principal: Principal, id_: str) -> StoredTask:

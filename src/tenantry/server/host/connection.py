@@ -49,7 +49,7 @@ class Connection:
         self._sending = trio.Lock()
         self._reading = trio.CancelScope()
         self._line = Line()
-        self._left: trio.CancelScope | None = None
+        self._left: Callable[[], None] | None = None
         self._due = math.inf
         self._over = False
         self._idle = True
@@ -148,13 +148,15 @@ class Connection:
         return b""
 
     async def _pull(self) -> bytes:
-        with suppress(*_GONE, OSError):
+        try:
             if self._tls is not None:
                 return bytes(await self._tls.receive_some(RECEIVE_BYTES))
             while (descriptor := self._tcp.socket.fileno()) >= 0:
                 await trio.lowlevel.wait_readable(descriptor)
                 with suppress(BlockingIOError):
                     return os.read(descriptor, RECEIVE_BYTES)
+        except (*_GONE, OSError):
+            pass
         return b""
 
     async def _take(self, data: bytes) -> None:
@@ -186,17 +188,17 @@ class Connection:
             self._stop_reading()
 
     @contextmanager
-    def _departure(self, scope: trio.CancelScope) -> Iterator[None]:
-        """Cancel what runs here once the peer has left, which the host notices."""
-        self._left = scope
+    def _departure(self, left: Callable[[], None]) -> Iterator[None]:
+        """Call `left` once the peer has left while the block runs, which the host notices."""
+        self._left = left
         try:
             yield
         finally:
             self._left = None
 
     @property
-    def departing(self) -> tuple[int, trio.CancelScope] | None:
-        """The socket's descriptor, and what is to be cancelled once the peer has left; None where nothing is."""
+    def departing(self) -> tuple[int, Callable[[], None]] | None:
+        """The socket's descriptor, and what is to be called once the peer has left; None where nothing is."""
         return None if self._left is None or self._over else (self._tcp.socket.fileno(), self._left)
 
     def _stop_reading(self) -> None:

@@ -200,9 +200,9 @@ class Host:
             for descriptor, _ in departing:
                 poll.register(descriptor, DEPARTED)
             departed = {descriptor for descriptor, _ in poll.poll(0)}
-            for descriptor, scope in departing:
+            for descriptor, left in departing:
                 if descriptor in departed:
-                    scope.cancel()
+                    left()
 
     async def finish(self) -> None:
         """Close what is idle and wait for the rest; no connection is admitted any more."""
