@@ -155,9 +155,7 @@ class Calls:
         }
 
     async def _run(self, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
-        channel.deadline = cut.scope
-        cut.scope.deadline = trio.current_time() + self._timeout_s
-        with cut.scope:
+        with cut.open(trio.current_time() + self._timeout_s) as channel.deadline:
             return await _ended_by(call, run, channel)
         if cut.cause is not None:
             return Ended(outcome=Outcome.CANCELLED, cut=cut.cause)

@@ -21,8 +21,15 @@ class Cut:
     __slots__ = ("cause", "scope")
 
     def __init__(self) -> None:
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope | None = None
         self.cause: Cause | None = None
+
+    def open(self, deadline: float) -> trio.CancelScope:
+        """Make the scope, to be entered at once; `deadline` is on trio's clock."""
+        self.scope = trio.CancelScope(deadline=deadline)
+        if self.cause is not None:
+            self.scope.cancel()
+        return self.scope
 
     def grant_ended(self) -> None:
         """The right to it is lost."""
@@ -38,7 +45,8 @@ class Cut:
 
     def _end(self, cause: Cause) -> None:
         self.cause = self.cause or cause
-        self.scope.cancel()
+        if self.scope is not None:
+            self.scope.cancel()
 
 
 class GrantEnded(Exception):
