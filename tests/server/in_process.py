@@ -120,11 +120,12 @@ class InProcess:
         headers: dict[str, str] | None = None,
         body: bytes = b"",
         left: trio.Event | None = None,
+        held: trio.Event | None = None,
         hear: Callable[[bytes], None] | None = None,
     ) -> Answered:
         """Send one request and take the whole answer; the client leaves when `left` is set.
 
-        `hear` is told each part of the body as it comes.
+        `hear` is told each part of the body as it comes. The body is sent once `held`, where there is one, is set.
         """
         answered: list[Message] = []
         asked = False
@@ -132,6 +133,8 @@ class InProcess:
         async def receive() -> Message:
             nonlocal asked
             if not asked:
+                if held is not None:
+                    await held.wait()
                 asked = True
                 return {"type": "http.request", "body": body, "more_body": False}
             await (trio.Event() if left is None else left).wait()

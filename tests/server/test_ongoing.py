@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tenantry import CallContext, tool
 from tenantry.audit import record
@@ -15,7 +16,7 @@ from tenantry.server.departures import end_the_departed
 from tenantry.server.feed import Feed
 from tenantry.server.ongoing import Ongoing
 from tenantry.server.store import Store
-from tests.server.in_process import Answered, InProcess, demo_config, in_process, until
+from tests.server.in_process import BOTH, Answered, InProcess, demo_config, in_process, until
 from tests.server.test_sessions import ALICE
 from tests.server.test_streams import CALL, Gate, resume, session
 
@@ -117,6 +118,46 @@ async def test_a_call_under_way_is_cancelled_and_on_record_and_its_client_is_tol
         assert asked.answer.status == 401
         assert 'error="invalid_token"' in asked.answer.headers["www-authenticate"]
         assert [(row["tool"], row["outcome"]) for row in server.records()] == [("quiet", "cancelled")]
+
+
+def listing(server: InProcess, token: str, held: trio.Event | None = None):
+    """A request that has nothing to wait for once it is read."""
+    fields = {"content-type": "application/json", "accept": BOTH, "authorization": f"Bearer {token}"}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
+    return lambda hear: server.ask("POST", "/mcp", headers=fields, body=body, held=held, hear=hear)
+
+
+async def test_a_request_whose_grant_ends_while_its_body_comes_is_refused(tmp_path):
+    held, asked = trio.Event(), Asked()
+    async with in_process(tmp_path, "stateless") as server, trio.open_nursery() as nursery:
+        nursery.start_soon(asked.ask, listing(server, server.token(), held))
+        await trio.testing.wait_all_tasks_blocked()
+        await end(server, "family")
+        server.parts.feed.look()
+        held.set()
+        with trio.fail_after(30):
+            await until(lambda: asked.answer is not None)
+        assert asked.answer is not None
+        assert asked.answer.status == 401
+
+
+async def test_a_request_whose_grant_ends_while_it_waits_for_room_is_refused(tmp_path):
+    gate, first, second = Gate(), Asked(), Asked()
+    config = demo_config("stateless")
+    config = config.model_copy(update={"limits": config.limits.model_copy(update={"calls_at_once": 1})})
+    async with in_process(tmp_path, config=config, offer=[gate.tool()]) as server, trio.open_nursery() as nursery:
+        other = server.token(client="other", family_id="another")
+        nursery.start_soon(first.ask, lambda hear: server.post(CALL, other, hear=hear))
+        with trio.fail_after(30):
+            await gate.inside.wait()
+            nursery.start_soon(second.ask, listing(server, server.token()))
+            await trio.testing.wait_all_tasks_blocked()
+            await end(server, "family")
+            server.parts.feed.look()
+            gate.go.set()
+            await until(lambda: second.answer is not None)
+        assert second.answer is not None
+        assert second.answer.status == 401
 
 
 async def test_a_task_of_an_ended_grant_is_cancelled(tmp_path):

@@ -56,7 +56,6 @@ class McpEndpoint:
         size = min(declared_length(request) or 0, self._body_bytes)
         share = await self._admission.begin(principal.tenant, size=size)
         try:
-            self._require_standing(principal)
             answer = await serve(exchange, principal)
             return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
         except RemoteProtocolError as error:
@@ -65,11 +64,6 @@ class McpEndpoint:
             return await self._cut_off(exchange)
         finally:
             self._admission.end(share, size=size)
-
-    def _require_standing(self, principal: Principal) -> None:
-        """Look again after a wait, in which the grant may have ended."""
-        if not self._authentication.stands(principal):
-            raise GrantEnded
 
     def _bound(self, stream: EventStream, principal: Principal) -> EventStream:
         self._admission.require_stream(principal.tenant)
@@ -100,7 +94,8 @@ class McpEndpoint:
         request = exchange.request
         web.require_content_type(request, "application/json")
         body = await exchange.read_body(limit=self._body_bytes)
-        self._require_standing(principal)
+        if not self._authentication.stands(principal):  # for room and for the body it may have waited long
+            raise GrantEnded
         _require_accept(request, "application/json", "text/event-stream")
         value = jsonrpc.parse_json(body)
         if isinstance(value, list) and _may_batch(request):
