@@ -100,6 +100,28 @@ async def test_what_gathers_during_a_flush_is_one_batch_in_order():
     assert set(outcomes.values()) == {"durable"}
 
 
+async def test_where_several_call_those_of_the_next_round_are_waited_for():
+    disk = Disk()
+    disk.gate.set()
+    writer = AuditWriter(disk, queue_max=100)
+
+    async def append_a_round_later() -> None:
+        await trio.lowlevel.checkpoint()
+        await writer.append(b"later")
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            for _ in range(20):  # within a round the order is anyone's
+                await trio.testing.wait_all_tasks_blocked()
+                async with trio.open_nursery() as callers:
+                    callers.start_soon(writer.append, b"first")
+                    callers.start_soon(writer.append, b"second")
+                    callers.start_soon(append_a_round_later)
+            writer.close()
+    assert [sorted(batch) for batch in disk.batches] == [[b"first", b"later", b"second"]] * 20
+
+
 async def test_a_batch_is_bounded_and_nothing_is_lost_at_a_close():
     disk = Disk()
     disk.gate.set()

@@ -216,6 +216,9 @@ class AuditWriter:
     async def _run(self) -> None:
         try:
             while (batch := await self._next()) is not None:
+                if len(batch) > 1:  # where several call, more are being answered: a round later there is more to commit
+                    await trio.lowlevel.checkpoint()
+                    self._gather(batch)
                 now = trio.current_time()
                 await self._write(batch, sign=now >= self._sign_at, summarise=now >= self._summarise_at)
             if self.failure is None:
@@ -256,13 +259,12 @@ class AuditWriter:
             return None
         with trio.move_on_at(min(self._sign_at, self._summarise_at)):
             try:
-                return self._gather(await self._receive.receive())
+                return self._gather([await self._receive.receive()])
             except trio.EndOfChannel:
                 return None
         return []
 
-    def _gather(self, first: _Ticket) -> list[_Ticket]:
-        batch = [first]
+    def _gather(self, batch: list[_Ticket]) -> list[_Ticket]:
         while len(batch) < BATCH_MAX:
             try:
                 batch.append(self._receive.receive_nowait())
