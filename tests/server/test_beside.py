@@ -2,12 +2,13 @@
 
 import threading
 import time
+from itertools import pairwise
 
 import pytest
 import trio
 import trio.testing
 
-from tenantry.server.beside import Beside
+from tenantry.server.beside import Beside, Patience
 
 
 async def test_what_is_quick_is_there_without_another_round():
@@ -37,15 +38,40 @@ async def test_what_takes_long_keeps_nobody_waiting():
             gate.set()  # by the loop itself, which therefore does not stand still
 
 
-async def test_what_took_long_is_not_waited_for_the_next_time():
-    with Beside(patience_s=0.01) as beside:
-        await beside.run(lambda: time.sleep(0.02))
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            began = time.perf_counter()
-            await beside.run(lambda: time.perf_counter() - began)
-        took = await beside.run(lambda: "patient again")
-    assert took == "patient again"
+async def test_after_what_took_long_the_next_is_not_waited_for_and_the_one_after_it_is():
+    stood_still = []
+
+    async def look(beside: Beside, seconds: float) -> None:
+        others = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set, others)
+            await beside.run(lambda: time.sleep(seconds))
+            stood_still.append(not others.is_set())
+
+    with Beside(patience_s=0.5) as beside:
+        for seconds in (0.0, 0.8, 0.01, 0.01):
+            await look(beside, seconds)
+    assert stood_still == [True, False, False, True]
+
+
+async def _set(event: trio.Event) -> None:
+    event.set()
+
+
+def test_patience_comes_back_and_is_spent_ever_more_seldom():
+    patience = Patience()
+    waited = []
+    for number in range(400):
+        if patience.has():
+            waited.append(number)
+            patience.lost()
+    pauses = [after - before - 1 for before, after in pairwise(waited)]
+    assert pauses[:8] == [1, 2, 4, 8, 16, 32, 64, 64]
+    while not patience.has():
+        pass
+    patience.kept()
+    patience.lost()
+    assert [patience.has(), patience.has()] == [False, True]
 
 
 async def test_a_cancelled_caller_waits_for_the_end():

@@ -8,7 +8,6 @@ record.
 
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Generic, NoReturn, Self, TypeVar
 
@@ -16,8 +15,36 @@ import trio
 
 T = TypeVar("T")
 
-# As long as a few requests take. What took longer the last time is not waited for.
+# As long as a few requests take.
 PATIENCE_S = 0.002
+# Of so many pieces of work in a row that each take longer than that, one is waited for.
+PAUSE_MAX = 64
+
+
+class Patience:
+    """Whether to wait for the next piece of work: after one that took too long not for one, then two, then four.
+
+    Work that nobody waits for seems long, because its thread fights with the loop; so how long it took is not asked.
+    """
+
+    def __init__(self) -> None:
+        self._pause = self._left = 0
+
+    def has(self) -> bool:
+        """Tell, once for each piece of work."""
+        if self._left:
+            self._left -= 1
+            return False
+        return True
+
+    def kept(self) -> None:
+        """It was worth the wait."""
+        self._pause = 0
+
+    def lost(self) -> None:
+        """It took too long."""
+        self._pause = min(2 * self._pause or 1, PAUSE_MAX)
+        self._left = self._pause
 
 
 class Beside:
@@ -27,7 +54,7 @@ class Beside:
         self._patience_s = patience_s
         self._jobs: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
-        self._took = 0.0
+        self._patience = Patience()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -40,9 +67,13 @@ class Beside:
         """Give what `work` gives; raises what it raises. It is never left behind: a cancellation waits for its end."""
         job = _Job(work)
         self._jobs.put(job)  # type: ignore[arg-type]
-        if self._took >= self._patience_s or not job.ended.acquire(timeout=self._patience_s):
+        if not self._patience.has():
             await job.wait()
-        self._took = job.took
+        elif job.ended.acquire(timeout=self._patience_s):
+            self._patience.kept()
+        else:
+            self._patience.lost()
+            await job.wait()
         return job.outcome()
 
     def _work(self) -> None:
@@ -58,18 +89,15 @@ class _Job(Generic[T]):
         self._tell = False
         self.ended = threading.Lock()
         self.ended.acquire()
-        self.took = 0.0
         self.outcome: Callable[[], T]
 
     def run(self) -> None:
-        began = time.perf_counter()
         try:
             result = self._work()
         except BaseException as error:  # noqa: BLE001 - raised where the result is wanted
             self.outcome = _raising(error)
         else:
             self.outcome = lambda: result
-        self.took = time.perf_counter() - began
         self.ended.release()
         if self._tell:
             self._token.run_sync_soon(self._told.set)
