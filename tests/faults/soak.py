@@ -103,6 +103,11 @@ def soak(data: Path, *, seconds: float, callers: int, every_s: float, seed: int)
     return tally
 
 
+def tenths(values: list[int]) -> list[int]:
+    """The last value of each tenth: where a bound is reached, they stop growing."""
+    return [values[max(len(values) * part // 10 - 1, 0)] for part in range(1, 11)]
+
+
 def unnoticed(clients: list[Caller], entries: list[Mapping[str, Any]], rng: random.Random) -> bool:
     """Take a record of a call away, then double it: tell whether the comparison is blind to either."""
     histories = [client.history for client in clients]
@@ -134,6 +139,7 @@ def main() -> int:
     for name in ("memory_kib", "descriptors", "threads"):
         values = [getattr(each, name) for each in tally.samples]
         print(f"{name}: first {values[0]}, last {values[-1]}, least {min(values)}, most {max(values)}")
+    print(f"memory_kib by tenths: {tenths([each.memory_kib for each in tally.samples])}")
     print(f"memory's slope behind the first fifth: {tally.slope_kib_per_h:+.0f} KiB/h")
     print(f"{len(tally.problems)} problems")
     for problem in tally.problems[:20]:
