@@ -1,6 +1,7 @@
 """The host over real sockets: what one stranger sends must cost nobody else anything."""
 
 import errno
+import gc
 import socket
 from collections.abc import Iterator, MutableMapping
 from functools import partial
@@ -17,6 +18,7 @@ from tenantry.server.host.connection import peer_key
 from tests.departing import until_left
 from tests.fuzz import packets
 from tests.fuzz.packets import GOOD, H2C, PRIOR_KNOWLEDGE, WEBSOCKET, Baseline, answer, hosted, talk
+from tests.server.in_process import until
 
 POST = b"POST /echo HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody"
 KEPT = b"GET /ok HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -552,3 +554,21 @@ async def test_a_stop_ends_open_streams_with_their_last_chunk():
             received = await receive_all(stream)
     assert b"text/event-stream" in received
     assert received.endswith(b"data: 1\n\n\r\n0\r\n\r\n")
+
+
+@pytest.mark.trio
+async def test_a_connection_that_has_ended_leaves_nothing_for_a_collection():
+    gc.collect()
+    gc.disable()
+    try:
+        async with hosted(plain()) as port:
+            for _ in range(3):
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                await stream.send_all(GOOD)
+                assert await stream.receive_some(65536)
+                assert any(isinstance(item, connection.Connection) for item in gc.get_objects())
+                await stream.aclose()
+            with trio.fail_after(10):
+                await until(lambda: not any(isinstance(item, connection.Connection) for item in gc.get_objects()))
+    finally:
+        gc.enable()

@@ -255,6 +255,10 @@ class Connection:
             while left > 0 and (data := await self._tcp.receive_some(RECEIVE_BYTES)):
                 left -= len(data)
 
+    def let_go(self) -> None:
+        """Part from the protocol, once nothing runs: the two hold each other, and collections are rare."""
+        self.__dict__.pop("_protocol", None)
+
     def close_if_idle(self) -> None:
         """Close unless a request is under way."""
         if self._idle:

@@ -174,6 +174,7 @@ class Host:
             _log.error("connection_failed", peer=connection.peer, errors=[repr(e) for e in _leaves(group)])
         finally:
             connection.cut()
+            connection.let_go()
             self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
