@@ -28,7 +28,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 Fields: TypeAlias = list[tuple[bytes, bytes]]
 BODY = "tenantry.body"
-"""The extension of a scope that holds the whole body, from a host that had it already."""
+"""The extension of a scope that holds the whole body, from a host that had it already; no field announces it then."""
+KNOWN = "tenantry.known"
+"""The extension of a scope whose head may come again: a `Known` that comes again with it."""
 Departure: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 LINE = "tenantry.line"
 """The extension of a scope that is told whose connection it is (`turns.Line`)."""
@@ -58,6 +60,15 @@ BODILESS = frozenset({202, 204, 304})
 LENGTHLESS = frozenset({204, 304})
 
 _log = structlog.get_logger()
+
+
+class Known:
+    """What was made of a request's head."""
+
+    __slots__ = ("request",)
+
+    def __init__(self) -> None:
+        self.request: web.Request | None = None
 
 
 class Exchange:
@@ -104,6 +115,11 @@ class Exchange:
         """Say whose request it is: the next one on its connection waits with that tenant's others."""
         if self._line is not None:
             self._line.tenant = tenant
+
+    @property
+    def size(self) -> int:
+        """The body's size in bytes as far as it is known, 0 where it is not; raises `web.HttpError` 400."""
+        return len(self._body) if self._body is not None else declared_length(self.request) or 0
 
     @property
     def body_due(self) -> bool:
@@ -305,10 +321,10 @@ def application(
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"scope {scope['type']} is not served")
-        request, refusal = _request(scope, proxies)
+        more = scope.get("extensions", {})
+        request, refusal = _known_request(scope, proxies, more.get(KNOWN))
         if https_for_good and request.scheme == "https":
             send = _telling_so(send)
-        more = scope.get("extensions", {})
         body = more.get(BODY)
         exchange = Exchange(
             request,
@@ -468,6 +484,19 @@ _STREAM_FIELDS = [
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 ]
+
+
+def _known_request(
+    scope: Message, proxies: Proxies, known: Known | None
+) -> tuple[web.Request, web.Response | None]:
+    if known is None:
+        return _request(scope, proxies)
+    if known.request is not None:
+        return known.request, None
+    request, refusal = _request(scope, proxies)
+    if refusal is None:
+        known.request = request
+    return request, refusal
 
 
 def _request(scope: Message, proxies: Proxies) -> tuple[web.Request, web.Response | None]:

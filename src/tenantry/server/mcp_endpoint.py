@@ -11,7 +11,7 @@ from tenantry.mcp import revisions, route
 from tenantry.mcp.route import Modern
 from tenantry.oauth import access_token
 from tenantry.server.admission import Admission
-from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes, declared_length
+from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes
 from tenantry.server.authentication import Authentication
 from tenantry.server.cut import GrantEnded
 from tenantry.server.features import answer_error
@@ -53,7 +53,7 @@ class McpEndpoint:
         serve = self._served.get(request.method)
         if serve is None:
             raise web.HttpError(405, "that method is not served here", headers={"allow": ", ".join(self._served)})
-        size = min(declared_length(request) or 0, self._body_bytes)
+        size = min(exchange.size, self._body_bytes)
         share = await self._admission.begin(principal.tenant, size=size)
         try:
             answer = await serve(exchange, principal)

@@ -4,24 +4,27 @@ hypercorn starts a task and a queue for each request, so that somebody reads whi
 `receive` is that reader: whoever waits for the body, or for the client to leave, reads from the connection, and where
 nobody waits nobody needs to. An answer goes from the application to h11 without hypercorn's stream between them; the
 connection, its errors and its WebSockets are hypercorn's.
+
+A request whose head is that of the one before, and whose body came with it, is not told to h11 at all, as long as its
+answer is a whole one: h11 hears of it as soon as there is more to it than that.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum, auto
-from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import unquote
 
 import h11
 import trio
-from hypercorn.events import Closed, RawData, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11WSConnection
 from hypercorn.typing import H11SendableEvent
 
-from tenantry.server.asgi import BODY, LENGTHLESS, ASGIApp, Fields, Message
-from tenantry.server.host import websocket
+from tenantry.server.asgi import BODY, KNOWN, LENGTHLESS, ASGIApp, Fields, Message
+from tenantry.server.host import heads, websocket
+from tenantry.server.host.heads import AnswerHead, Head
 from tenantry.server.host.http1 import Http1
 from tenantry.server.host.tasks import Tasks
 
@@ -29,8 +32,6 @@ from tenantry.server.host.tasks import Tasks
 AHEAD_BYTES = 64 * 1024
 # A body in more pieces than this is left to the application's own bounds.
 BODY_EVENTS = 8
-# Answers of one kind and size have the same head for as long as their Date is the same.
-HEADS_REMEMBERED = 64
 _END: Message = {"type": "http.request", "body": b"", "more_body": False}
 _DISCONNECT: Message = {"type": "http.disconnect"}
 _ASGI = {"spec_version": "2.1", "version": "3.0"}
@@ -74,6 +75,48 @@ class LeanHttp1(Http1):
         self._held = b""
         self._answered = _Answer.DUE
         self._without_body = False
+        self._packet = b""
+        self._known: Head | None = None
+        self._unheard = b""
+        self._begun: AnswerHead | None = None
+
+    async def handle(self, event: Event) -> None:
+        """Take what came from the connection."""
+        known, self._known = self._known, None
+        body = known.body(event.data) if known is not None and isinstance(event, RawData) else None
+        if known is not None and body is not None:
+            self._unheard = event.data
+            await self._serve_again(known, body)
+            return
+        del known, body
+        self._packet = event.data if isinstance(event, RawData) and not self.header_begun else b""
+        await super().handle(event)
+
+    async def _serve_again(self, known: Head, body: bytes) -> None:
+        await self.send(Updated(idle=False))
+        self._begin()
+        self._known = known
+        scope = {**known.scope, "extensions": {**self._extensions, BODY: body, KNOWN: known.known}}
+        del known, body
+        await self._serve(scope)
+
+    async def _serve(self, scope: Message) -> None:
+        await cast("ASGIApp", self.app)(scope, self._receive, self._send)
+        if self._answered is _Answer.DUE:
+            self._hear()
+            await self._send_error_response(500)
+        await self._begin_again()
+
+    def _hear(self) -> None:
+        """Tell h11 of the request after all: there is more to it than an answer in one piece."""
+        packet, self._unheard = self._unheard, b""
+        self._known = None
+        if packet:
+            self.connection.receive_data(packet)
+            self.connection.next_event()  # the request, read as it was before
+            self._body_that_came()
+            if self._begun is not None:
+                self._held = self.connection.send(self._begun.response) or b""
 
     async def _handle_events(self) -> None:
         """Serve the requests that came whole or in part, one after the other."""
@@ -89,10 +132,7 @@ class LeanHttp1(Http1):
                 return
             scope = self._scope(request, fields)
             del request, fields  # a stream that is open for hours holds no header
-            await cast("ASGIApp", self.app)(scope, self._receive, self._send)
-            if self._answered is _Answer.DUE:
-                await self._send_error_response(500)
-            await self._begin_again()
+            await self._serve(scope)
             if self.header_begun:  # whoever sends ahead gives way too
                 await trio.lowlevel.checkpoint()
                 await self._turn()
@@ -114,13 +154,12 @@ class LeanHttp1(Http1):
         return event if isinstance(event, h11.Request) else None
 
     def _scope(self, request: h11.Request, fields: Fields) -> Message:
-        """Say what is asked (ASGI, HTTP connection scope); a body that is there already stands in it too."""
-        self._came.clear()
-        self._answered = _Answer.DUE
-        self._without_body = request.method == b"HEAD"
+        """Say what is asked (ASGI, HTTP connection scope); a body that is there already stands in it, unannounced."""
+        self._begin(without_body=request.method == b"HEAD")
+        packet, self._packet = self._packet, b""
         body = self._body_that_came()
         path, _, query = request.target.partition(b"?")
-        return {
+        scope: Message = {
             "type": "http",
             "http_version": request.http_version.decode(),
             "asgi": _ASGI,
@@ -133,8 +172,19 @@ class LeanHttp1(Http1):
             "headers": fields,
             "client": self.client,
             "server": self.server,
-            "extensions": self._extensions if body is None else {**self._extensions, BODY: body},
         }
+        if body is None:
+            return {**scope, "extensions": self._extensions}
+        scope["headers"] = [field for field in fields if field[0] != b"content-length"]
+        self._known = known = Head.of(packet, body, fields, scope)
+        more = {BODY: body} if known is None else {BODY: body, KNOWN: known.known}
+        return {**scope, "extensions": {**self._extensions, **more}}
+
+    def _begin(self, *, without_body: bool = False) -> None:
+        self._came.clear()
+        self._answered = _Answer.DUE
+        self._begun = None
+        self._without_body = without_body
 
     def _body_that_came(self) -> bytes | None:
         """The whole body, None where more of it is to come; costs no memory that the connection has not used."""
@@ -152,6 +202,7 @@ class LeanHttp1(Http1):
         return None
 
     async def _receive(self) -> Message:
+        self._hear()
         if self._came:
             return self._came.popleft()
         if self.connection.they_are_waiting_for_100_continue:
@@ -190,13 +241,27 @@ class LeanHttp1(Http1):
             fields = [*message.get("headers", []), *self.config.response_headers("h11")]
             if self.context.terminated.is_set():
                 fields.append((b"connection", b"close"))
-            head, waits = _head(message["status"], tuple(fields))
-            await self._send_h11_event(head, waits=waits)
+            begun = heads.of_answer(message["status"], tuple(fields))
+            if begun.length is None or self._without_body or self.context.terminated.is_set():
+                self._hear()
+            self._begun = begun
+            if self._unheard:
+                self._held = begun.written
+            else:
+                await self._send_h11_event(begun.response, waits=begun.length is not None)
         elif message["type"] == "http.response.body" and self._answered is _Answer.BEGUN:
-            data = message.get("body", b"")
+            data, more = message.get("body", b""), message.get("more_body", False)
+            whole = not more and self._begun is not None and self._begun.length == len(data)
+            if not whole:
+                self._hear()
+            elif self._unheard:
+                self._answered = _Answer.SENT
+                data, self._held = self._held + data, b""
+                await self._answer(data)
+                return
             if data and not self._without_body:
                 await self._send_h11_event(h11.Data(data=data))
-            if not message.get("more_body", False):
+            if not more:
                 self._answered = _Answer.SENT
                 await self._send_h11_event(h11.EndOfMessage())
         else:
@@ -204,6 +269,10 @@ class LeanHttp1(Http1):
 
     async def _begin_again(self) -> None:
         """Be ready for the next request, or close where this one or its answer did not come to its end."""
+        if self._unheard:
+            self._unheard = b""
+            await self.send(Closed() if self.context.terminated.is_set() else Updated(idle=True))
+            return
         if self.connection.their_state is h11.SEND_BODY:  # nobody asked for the body of a request without one
             with suppress(h11.RemoteProtocolError):
                 self.connection.next_event()
@@ -231,10 +300,3 @@ class LeanHttp1(Http1):
             await self._answer(data)
         elif data:
             await self.send(RawData(data))
-
-
-@lru_cache(HEADS_REMEMBERED)
-def _head(status: int, fields: tuple[tuple[bytes, bytes], ...]) -> tuple[h11.Response, bool]:
-    """Checked by h11 once; and whether it waits for the body, as the head of an answer of known length does."""
-    waits = any(name == b"content-length" for name, _ in fields)
-    return h11.Response(status_code=status, headers=list(fields)), waits
