@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn
 
+from tenantry.json_text import Writer
+
 Id = int | str
 Object = dict[str, Any]
 
@@ -157,7 +159,7 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
-_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_WRITER = Writer()
 
 
 def message(value: object) -> Message:
@@ -214,7 +216,7 @@ def encode(value: object) -> bytes:
 
     A lone surrogate in a tool's text becomes `?`: the answer must be readable whatever a tool gives back.
     """
-    return _ENCODER.encode(value).encode("utf-8", "replace")
+    return _WRITER.encode(value).encode("utf-8", "replace")
 
 
 def result(id_: Id, body: Object) -> Object:

@@ -94,6 +94,8 @@ class Request:
     scheme: str
     peer: str
     """The address the connection came from; empty where the host does not know it."""
+    notes: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    """What was found out from nothing but this: whoever finds it again asks here first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from tenantry.json_text import Writer
+
 # Beyond that, other readers of JSON lose digits.
 _EXACT = 2**53
 # Names and ids come from clients: a record must not grow with what they send.
@@ -119,7 +121,7 @@ _TYPES = {**_REQUIRED, **_OPTIONAL}
 FIELDS = tuple(_TYPES)
 """Every field that a record may have."""
 _KINDS = frozenset(kind.value for kind in Kind)
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_WRITER = Writer(sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class ArgumentsDigest:
 
 def canonical(value: object) -> bytes:
     """Write a JSON value in its one canonical form."""
-    return _ENCODER.encode(value).encode()
+    return _WRITER.encode(value).encode()
 
 
 def excerpt(arguments: dict[str, Any], names: Iterable[str]) -> dict[str, str | int] | None:
@@ -166,10 +168,9 @@ def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
     for name, value in fields.items():
         if value is None:
             continue
-        if isinstance(value, str):
-            record[name] = _cut(value)
-        else:
-            record[name] = _cut(value.value) if isinstance(value, Enum) else value
+        if isinstance(value, Enum):
+            value = value.value  # noqa: PLW2901
+        record[name] = _cut(value) if type(value) is str else value
     problem = check(record)
     if problem is not None:
         raise ValueError(problem)

@@ -62,6 +62,10 @@ LENGTHLESS = frozenset({204, 304})
 _log = structlog.get_logger()
 
 
+def _never() -> float:
+    return float("inf")
+
+
 class Known:
     """What was made of a request's head."""
 
@@ -82,8 +86,8 @@ class Exchange:
         "_line",
         "_receive",
         "_send",
+        "deadline",
         "request",
-        "stream_deadline",
         "streaming",
     )
 
@@ -108,8 +112,8 @@ class Exchange:
         self._body_due = body_due
         self.streaming = False
         """Whether an event stream has begun from inside of the handler and not ended."""
-        self.stream_deadline = float("inf")
-        """When an event stream must have ended: trio's clock, seconds."""
+        self.deadline: Callable[[], float] = _never
+        """Gives when an event stream must have ended: trio's clock, seconds."""
 
     def belongs_to(self, tenant: str) -> None:
         """Say whose request it is: the next one on its connection waits with that tenant's others."""
@@ -486,9 +490,7 @@ _STREAM_FIELDS = [
 ]
 
 
-def _known_request(
-    scope: Message, proxies: Proxies, known: Known | None
-) -> tuple[web.Request, web.Response | None]:
+def _known_request(scope: Message, proxies: Proxies, known: Known | None) -> tuple[web.Request, web.Response | None]:
     if known is None:
         return _request(scope, proxies)
     if known.request is not None:

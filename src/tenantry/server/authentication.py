@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
@@ -19,6 +20,7 @@ from tenantry.server.revocations import Revocations
 
 # Some 1 KiB each. A signature costs a hundred times what finding its digest here does.
 REMEMBERED_MAX = 10_000
+_DIGEST = "authentication.digest"
 
 _log = structlog.get_logger()
 
@@ -55,7 +57,10 @@ class Authentication:
         expired, forged or revoked, with a bad one; 400 for a malformed request (RFC 6750 section 3.1).
         """
         try:
-            return self.bearer_of(bearer.read(request))
+            digest = request.notes.get(_DIGEST)
+            if not isinstance(digest, bytes):
+                digest = request.notes[_DIGEST] = _digest(bearer.read(request))
+            return self._bearer_of(digest, partial(bearer.read, request))
         except bearer.NoToken:
             challenge = bearer.challenge(self._config)
             raise web.HttpError(401, "an access token is needed", headers={"www-authenticate": challenge}) from None
@@ -64,8 +69,11 @@ class Authentication:
 
     def bearer_of(self, token: str) -> Principal:
         """Say whose access token this is; raises `OAuthError` invalid_token for one that does not count now."""
+        return self._bearer_of(_digest(token), lambda: token)
+
+    def _bearer_of(self, digest: bytes, token: Callable[[], str]) -> Principal:
         self._feed.look()
-        principal = self._verify(token)
+        principal = self._remembered(digest) or self._verify(token(), digest)
         if not self.stands(principal):
             raise access_token.refusal("the grant has ended")
         return principal
@@ -86,24 +94,29 @@ class Authentication:
             principal.tenant, principal.subject
         )
 
-    def _verify(self, token: str) -> Principal:
-        now = self._clock()
+    def _remembered(self, digest: bytes) -> Principal | None:
+        known = self._verified.get(digest)
+        if known is None or self._keys.now.verification is not self._verified_by:
+            return None
+        return known if self._clock() < known.expires_at + access_token.LEEWAY_S else None
+
+    def _verify(self, token: str, digest: bytes) -> Principal:
         keys = self._keys.now.verification
         if keys is not self._verified_by:
             self._verified_by = keys
             self._verified.clear()
-        digest = hashlib.sha256(token.encode("ascii", "replace")).digest()
-        known = self._verified.get(digest)
-        if known is not None and now < known.expires_at + access_token.LEEWAY_S:
-            return known
         principal = access_token.verify(
             token,
             keys=keys,
             issuer=self._config.issuer,
             audience=self._config.resource,
-            now=now,
+            now=self._clock(),
         )
         self._verified[digest] = principal
         if len(self._verified) > REMEMBERED_MAX:
             self._verified.popitem(last=False)
         return principal
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("ascii", "replace")).digest()

@@ -245,9 +245,7 @@ class LegacyEra:
         await exchange.read_body(limit=0)
         session = await self._session(exchange.request, principal)
         last_event_id = exchange.request.headers.get("last-event-id")
-        return await self._streams.open(
-            session, principal, last_event_id=last_event_id, deadline=exchange.stream_deadline
-        )
+        return await self._streams.open(session, principal, last_event_id=last_event_id, deadline=exchange.deadline())
 
     # --- methods of the legacy era alone
 

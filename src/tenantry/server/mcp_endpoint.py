@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tenantry import jsonrpc, web
 from tenantry.config import Config
@@ -49,7 +50,7 @@ class McpEndpoint:
         request = exchange.request
         principal = self._authentication.principal(request)
         exchange.belongs_to(principal.tenant)
-        exchange.stream_deadline = self._authentication.deadline(principal)
+        exchange.deadline = partial(self._authentication.deadline, principal)
         serve = self._served.get(request.method)
         if serve is None:
             raise web.HttpError(405, "that method is not served here", headers={"allow": ", ".join(self._served)})

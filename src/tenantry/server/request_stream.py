@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 
 import trio
 
@@ -44,9 +45,14 @@ class RequestStream:
         self._silent = silent
         self._record: StreamRecord | None = None
         self._waiting: deque[bytes] = deque()
-        self._wake = trio.Event()
-        self._lock = trio.Lock()
+        self._wake: trio.Event | None = None
+        self._deadline = float("inf")
         self._state = State.PENDING
+
+    @cached_property
+    def _lock(self) -> trio.Lock:
+        """Held while something is sent; most answers send nothing before themselves, and need none."""
+        return trio.Lock()
 
     @asynccontextmanager
     async def attended(self, *, leaving_cancels: bool) -> AsyncIterator[None]:
@@ -56,6 +62,7 @@ class RequestStream:
         goes on (2025-11-25, transports: a disconnect is no cancellation). A stream that reaches the exchange's
         deadline is released where that is possible, and cancels the block elsewhere.
         """
+        self._deadline = self._exchange.deadline()
         leaving = [self._exchange.wait_for_disconnect] if leaving_cancels else []
         async with cancelled_by(self._pump, *leaving):
             yield
@@ -64,7 +71,8 @@ class RequestStream:
         """Queue a message; it is dropped where too many wait already."""
         if len(self._waiting) < WAITING_MAX:
             self._waiting.append(jsonrpc.encode(message))
-            self._wake.set()
+            if self._wake is not None:
+                self._wake.set()
 
     async def send(self, message: Object) -> None:
         """Send a message behind those that wait, and return when it is on its way."""
@@ -112,11 +120,12 @@ class RequestStream:
 
     async def _pump(self) -> None:
         while True:
-            with trio.move_on_at(self._next_look()) as quiet:
-                await self._wake.wait()
             self._wake = trio.Event()
+            with trio.move_on_at(self._next_look()) as quiet:
+                if not self._waiting:
+                    await self._wake.wait()
             await self._flush()
-            if trio.current_time() < self._exchange.stream_deadline:
+            if trio.current_time() < self._deadline:
                 if quiet.cancelled_caught and self._state is not State.RELEASED and not self._silent:
                     await self._keep_alive()
             elif self._state is State.STREAMING and not await self.release():
@@ -124,7 +133,7 @@ class RequestStream:
 
     def _next_look(self) -> float:
         now = trio.current_time()
-        deadline = self._exchange.stream_deadline
+        deadline = self._deadline
         return min(now + KEEP_ALIVE_S, deadline) if now < deadline else now + KEEP_ALIVE_S
 
     async def _keep_alive(self) -> None:

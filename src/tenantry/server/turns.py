@@ -15,7 +15,7 @@ from tenantry.fairness import FairQueue
 # More would be a longer wait for whoever comes next, fewer would spend the time on looking at the sockets.
 TURNS_A_ROUND = 2
 # Tenants share the server while requests of two came within this.
-TOGETHER_S = 1.0
+TOGETHER_S = 0.25
 
 
 class Line:

@@ -160,9 +160,9 @@ class Connection:
         return b""
 
     async def _take(self, data: bytes) -> None:
-        if self._idle and not self._header_begun and self._protocol.bytes_begin_a_header:
-            self._expect_header(begun=True)
         await self._protocol.handle(RawData(data))
+        if self._idle and not self._header_begun and self._protocol.header_begun:
+            self._expect_header(begun=True)
 
     async def _handle(self, event: Event) -> None:
         if isinstance(event, RawData):

@@ -25,8 +25,6 @@ class Http1(H11Protocol):
 
     pulls = False
     """Whether the connection is read by the application while a request is under way, and not all the time."""
-    bytes_begin_a_header = True
-    """Whether what comes on an idle connection is the beginning of a request's header."""
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - hypercorn's own
         super().__init__(*arguments)

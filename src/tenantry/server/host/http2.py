@@ -33,9 +33,8 @@ class Http2(H2Protocol):
     """HTTP/2 without push, tunnels, WebSockets and priorities, and with an end to what one connection may cost."""
 
     pulls = False
-    bytes_begin_a_header = False
-    """Pings and windows come on an idle connection too."""
     header_begun = False
+    """Pings and windows come on an idle connection too."""
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - hypercorn's own
         super().__init__(*arguments)

@@ -32,6 +32,7 @@ from tenantry.server.host.tasks import Tasks
 AHEAD_BYTES = 64 * 1024
 # A body in more pieces than this is left to the application's own bounds.
 BODY_EVENTS = 8
+_BUSY, _IDLE = Updated(idle=False), Updated(idle=True)
 _END: Message = {"type": "http.request", "body": b"", "more_body": False}
 _DISCONNECT: Message = {"type": "http.disconnect"}
 _ASGI = {"spec_version": "2.1", "version": "3.0"}
@@ -83,17 +84,18 @@ class LeanHttp1(Http1):
     async def handle(self, event: Event) -> None:
         """Take what came from the connection."""
         known, self._known = self._known, None
-        body = known.body(event.data) if known is not None and isinstance(event, RawData) else None
+        data = event.data if isinstance(event, RawData) else b""
+        body = None if known is None else known.body(data)
         if known is not None and body is not None:
-            self._unheard = event.data
+            self._unheard = data
             await self._serve_again(known, body)
             return
         del known, body
-        self._packet = event.data if isinstance(event, RawData) and not self.header_begun else b""
+        self._packet = b"" if self.header_begun else data
         await super().handle(event)
 
     async def _serve_again(self, known: Head, body: bytes) -> None:
-        await self.send(Updated(idle=False))
+        await self.send(_BUSY)
         self._begin()
         self._known = known
         scope = {**known.scope, "extensions": {**self._extensions, BODY: body, KNOWN: known.known}}
@@ -124,7 +126,7 @@ class LeanHttp1(Http1):
             await super()._handle_events()
             return
         while (request := await self._next_request()) is not None:
-            await self.send(Updated(idle=False))
+            await self.send(_BUSY)
             fields = list(request.headers)  # once: h11's sequence makes each pair anew
             self._check_head(request, fields)
             if websocket.is_wanted(request):
@@ -271,7 +273,7 @@ class LeanHttp1(Http1):
         """Be ready for the next request, or close where this one or its answer did not come to its end."""
         if self._unheard:
             self._unheard = b""
-            await self.send(Closed() if self.context.terminated.is_set() else Updated(idle=True))
+            await self.send(Closed() if self.context.terminated.is_set() else _IDLE)
             return
         if self.connection.their_state is h11.SEND_BODY:  # nobody asked for the body of a request without one
             with suppress(h11.RemoteProtocolError):
@@ -281,7 +283,7 @@ class LeanHttp1(Http1):
             await self.send(Closed())
             return
         self.connection.start_next_cycle()
-        await self.send(Updated(idle=True))
+        await self.send(_IDLE)
 
     async def _send_h11_event(self, event: H11SendableEvent, *, waits: bool = False) -> None:
         """Send; what `waits` leaves in one write with what comes next."""
