@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -95,3 +96,23 @@ async def test_no_end_is_missed_however_close_it_is_to_the_wait():
     with Beside(patience_s=0.0) as beside, trio.fail_after(30):
         for _ in range(2000):
             await beside.run(lambda: None)
+
+
+async def test_what_may_be_done_on_the_spot_is_done_there_until_it_takes_long():
+    threads = []
+
+    def work(seconds: float) -> None:
+        threads.append(threading.current_thread() is threading.main_thread())
+        time.sleep(seconds)
+
+    with Beside(patience_s=0.2) as beside:
+        for seconds in (0.0, 0.3, 0.0, 0.0):
+            await beside.run(partial(work, seconds), here=True)
+        with pytest.raises(OSError, match="no disk"):
+            await beside.run(_fail, here=True)
+        await beside.run(partial(work, 0.0))
+    assert threads == [True, True, False, True, False]
+
+
+def _fail() -> None:
+    raise OSError("no disk")

@@ -1,7 +1,7 @@
 """The one task that writes the audit log: records in over a bounded channel, acknowledged when durable.
 
-While one commit is flushing, what arrives gathers in the channel and becomes the next batch; there is no timer,
-so a lone caller never waits for company. After a failed commit nothing is acknowledged and nothing is tried again on
+While one commit is flushing, what arrives gathers in the channel and becomes the next batch; whatever else the loop
+has to do comes first, and a lone caller, for whom there is nothing else to do, never waits for company. After a failed commit nothing is acknowledged and nothing is tried again on
 that file handle, for what a failed flush left can't be known: the file is opened afresh, held against what was
 acknowledged, and only then written to again.
 """
@@ -24,6 +24,8 @@ from tenantry.server.beside import Beside
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
+# And nobody waits longer than that for others to come.
+GATHER_S = 0.004
 # Between two tries to open a log that failed.
 RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
@@ -121,7 +123,8 @@ class AuditWriter:
 
     `queue_max` bounds the entries that wait; a full queue makes `append` wait, which slows callers instead of losing
     records. Nobody waits longer than `deadline_s`. In a minute the first `denials_recorded` denials of a kind are
-    records of their own. `clock` gives seconds since the epoch; `committed` is told the number of records and the
+    records of their own. With `on_the_spot` a record that is alone is committed in the event loop's thread, as long as
+    commits are quick. `clock` gives seconds since the epoch; `committed` is told the number of records and the
     seconds of each commit.
     """
 
@@ -133,11 +136,13 @@ class AuditWriter:
         deadline_s: float = DEADLINE_S,
         checkpoint_s: float = CHECKPOINT_S,
         denials_recorded: int = DENIALS_RECORDED,
+        on_the_spot: bool = False,
         clock: Callable[[], float] = time.time,
         committed: Callable[[int, float], None] = lambda *_: None,
     ) -> None:
         self._audit_log = log
         self._committed = committed
+        self._on_the_spot = on_the_spot
         self._send, self._receive = trio.open_memory_channel[_Ticket](queue_max)
         self._deadline_s = deadline_s
         self._checkpoint_s = checkpoint_s
@@ -216,9 +221,7 @@ class AuditWriter:
     async def _run(self) -> None:
         try:
             while (batch := await self._next()) is not None:
-                if len(batch) > 1:  # where several call, more are being answered: a round later there is more to commit
-                    await trio.lowlevel.checkpoint()
-                    self._gather(batch)
+                await self._gather_more(batch)
                 now = trio.current_time()
                 await self._write(batch, sign=now >= self._sign_at, summarise=now >= self._summarise_at)
             if self.failure is None:
@@ -272,13 +275,22 @@ class AuditWriter:
                 break
         return batch
 
+    async def _gather_more(self, batch: list[_Ticket]) -> None:
+        """Wait a round of the loop, and one more as long as the last one brought something: one flush is for all."""
+        until = trio.current_time() + GATHER_S
+        had = 0
+        while had < len(batch) < BATCH_MAX and trio.current_time() < until:
+            had = len(batch)
+            await trio.lowlevel.checkpoint()
+            self._gather(batch)
+
     async def _write(self, batch: list[_Ticket], *, sign: bool, summarise: bool) -> None:
         entries = [ticket.entry for ticket in batch if isinstance(ticket.entry, bytes)]
         denials = [ticket.entry for ticket in batch if isinstance(ticket.entry, Denial)]
         commit = partial(self._audit_log.commit, entries, sign=sign, denials=denials, summarise=summarise)
         began = trio.current_time()
         try:
-            await self._beside.run(commit)
+            await self._beside.run(commit, here=self._on_the_spot and len(batch) == 1)
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
             self._fail(error)
         else:

@@ -97,6 +97,7 @@ async def run(
         queue_max=limits.audit_queue,
         deadline_s=limits.audit_deadline_s,
         denials_recorded=limits.denials_recorded,
+        on_the_spot=True,
         committed=figures.commit,
     )
     sites = config.sites(bound_port=port, bound_to_loopback=is_loopback(settings.host), scheme=scheme(settings))
