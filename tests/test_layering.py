@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 ROWS = {
-    "version": 0,
+    **dict.fromkeys(("json_text", "version"), 0),
     **dict.fromkeys(("fairness", "forwarded", "identity", "jsonrpc", "machine", "sse", "web"), 1),
     **dict.fromkeys(("mcp", "oauth", "policy", "audit"), 2),
     "config": 3,

@@ -143,3 +143,31 @@ async def test_a_store_that_can_not_be_read_for_a_while_ends_nothing_and_is_hear
         await trio.sleep(LOOK_EVERY_S * 1.5)
         nursery.cancel_scope.cancel()
     assert len(news) == 1
+
+
+async def test_while_it_runs_one_look_in_a_round_is_enough_and_none_is_too_few(store, path, nursery):
+    feed = Feed(store.announcements)
+    news = told(feed, Kind.KEYS_CHANGED)
+    nursery.start_soon(feed.run)
+    await trio.testing.wait_all_tasks_blocked()
+    feed.look()
+    commit(path, Kind.KEYS_CHANGED)
+    feed.look()
+    assert not news  # nothing that came since this round began is decided in it
+    await trio.lowlevel.checkpoint()
+    feed.look()
+    assert len(news) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_once_it_runs_no_more_every_look_counts(store, path):
+    feed = Feed(store.announcements)
+    news = told(feed, Kind.KEYS_CHANGED)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    feed.look()
+    commit(path, Kind.KEYS_CHANGED)
+    feed.look()
+    assert len(news) == 1

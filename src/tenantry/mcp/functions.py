@@ -51,7 +51,7 @@ class Function:
     def bind(self, arguments: Object, context: CallContext) -> dict[str, Any]:
         """Make the keyword arguments; raises pydantic's ValidationError."""
         parsed = self.model.model_validate(arguments)
-        return self.with_context({name: getattr(parsed, name) for name in type(parsed).model_fields}, context)
+        return self.with_context(dict(parsed.__dict__), context)
 
     def with_context(self, values: dict[str, Any], context: CallContext) -> dict[str, Any]:
         """Put the context beside keyword arguments, where the function wants it."""

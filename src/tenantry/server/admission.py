@@ -55,8 +55,8 @@ class Admission:
 
         Raises `web.HttpError` 429 with Retry-After where the tenant has too much going on or waiting.
         """
-        share, now = self._share(tenant), self._clock()
-        self._require_room(share, tenant, size, now)
+        share = self._share(tenant)
+        self._require_room(share, tenant, size)
         share.bytes += size
         if share.running < self._limits.calls_at_once:
             share.running += 1
@@ -120,8 +120,8 @@ class Admission:
     def _has_room(self, tenant: str) -> bool:
         return self._shares[tenant].running < self._limits.calls_at_once
 
-    def _require_room(self, share: Share, tenant: str, size: int, now: float) -> None:
-        wait_s = 0.0 if share.bucket is None else share.bucket.take(now)
+    def _require_room(self, share: Share, tenant: str, size: int) -> None:
+        wait_s = 0.0 if share.bucket is None else share.bucket.take(self._clock())
         if wait_s:
             raise _come_again(share, wait_s, "this tenant's requests come too fast")
         if self._queue.waiting(tenant) >= self._limits.calls_waiting:

@@ -35,7 +35,7 @@ _RECORDED = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # each call makes one, and freezing doubles what that takes
 class Call:
     """What is called and how it came; of the arguments' values those are recorded that the tool names."""
 
@@ -52,7 +52,7 @@ class Call:
     task: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # each call makes one, and freezing doubles what that takes
 class Ended:
     """How a call ended: with a result body, a protocol error, a denial, or questions that come first."""
 

@@ -20,7 +20,7 @@ from tenantry.server.request_stream import RequestStream
 ANSWER_TIMEOUT_S = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # each call makes one, and freezing doubles what that takes
 class Line:
     """What a channel is made of: who is at the other end, and how they are reached."""
 

@@ -32,7 +32,7 @@ from tenantry.server.turns import Turns
 from tenantry.version import __version__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # each call makes one, and freezing doubles what that takes
 class Incoming:
     """One request, its sender, and what its era adds."""
 

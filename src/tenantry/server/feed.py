@@ -1,7 +1,8 @@
 """What other processes changed in the store, heard by this one: the command line's revocations, new keys, people.
 
-Whoever decides on something looks first, which costs a few microseconds, so that a change counts for every request
-that comes after its commit. A task looks as well, for what is under way and asks nothing.
+Whoever decides on something looks first, so that a change counts for every request that comes after its commit. A task
+looks as well, for what is under way and asks nothing. While it runs, one look in a round of the event loop is enough:
+whatever is decided in a round began to arrive before it, and so before the look.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ class Feed:
         self._version: int | None = None
         self._seen = 0
         self._subscribers: list[tuple[frozenset[Kind], Tell]] = []
+        self._round: _Round | None = None
 
     def subscribe(self, tell: Tell, *kinds: Kind) -> None:
         """Have `tell` called with the announcements of these kinds; it must not wait."""
@@ -34,6 +36,13 @@ class Feed:
 
     def look(self) -> None:
         """Hear what was committed until now; what `tell` has heard when this returns is complete."""
+        if self._round is None:
+            self._hear()
+        elif not self._round.looked:
+            self._hear()
+            self._round.looked = True
+
+    def _hear(self) -> None:
         version = self._announcements.version()
         if version == self._version:
             return
@@ -48,10 +57,26 @@ class Feed:
 
     async def run(self) -> None:
         """Look now and then, until cancelled."""
-        while True:
-            await trio.sleep(LOOK_EVERY_S)
-            try:
-                self.look()
-            except DatabaseError as error:
-                # Whoever decides fails by it, and lets nobody in; the next look may succeed.
-                _log.error("the store can't be looked into", reason=repr(error))
+        self._round = _Round()
+        trio.lowlevel.add_instrument(self._round)
+        try:
+            while True:
+                await trio.sleep(LOOK_EVERY_S)
+                try:
+                    self.look()
+                except DatabaseError as error:
+                    # Whoever decides fails by it, and lets nobody in; the next look may succeed.
+                    _log.error("the store can't be looked into", reason=repr(error))
+        finally:
+            trio.lowlevel.remove_instrument(self._round)
+            self._round = None
+
+
+class _Round(trio.abc.Instrument):
+    """Whether somebody has looked since the sockets were looked at."""
+
+    def __init__(self) -> None:
+        self.looked = False
+
+    def after_io_wait(self, timeout: float) -> None:  # noqa: ARG002
+        self.looked = False

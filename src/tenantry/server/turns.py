@@ -40,15 +40,19 @@ class Turns:
         self._some = trio.Event()
         self._latest: str | None = None
         self._together_until = -math.inf
+        self._together = False
 
     async def take(self, tenant: str) -> None:
         """Return when it is the tenant's turn; at once, without a checkpoint, where nobody shares the server."""
+        if tenant == self._latest and not self._together:
+            return
         now = self._clock()
         if tenant != self._latest:
             if self._latest is not None:
                 self._together_until = now + TOGETHER_S
             self._latest = tenant
-        if now >= self._together_until:
+        self._together = now < self._together_until
+        if not self._together:
             return
         weight = self._weight(tenant)
         if self._queue.passes(tenant, weight=weight):
