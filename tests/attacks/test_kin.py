@@ -16,7 +16,7 @@ from tests.attacks.speaker import eras, legacy, modern, text_of
 from tests.attacks.table import attack
 from tests.attacks.target import FORM
 from tests.attacks.test_bearer import shown
-from tests.attacks.wire import status_of
+from tests.attacks.wire import connect, read_all, read_reply, status_of
 from tests.running import free_port
 
 WITH_SESSIONS = ("dual", "sessionful")
@@ -319,3 +319,57 @@ def test_what_is_for_operators_is_neither_at_the_public_door_nor_for_pages(start
             assert server.ask("GET", path, headers={"Origin": "https://evil.example"}).status == 403
     finally:
         server.port = public
+
+
+@attack("KIN-HEAD-01")
+def test_what_resembles_a_good_request_on_its_connection_is_judged_by_itself(server):
+    alice, bob, again = sign_in(server), sign_in(server, "bob"), sign_in(server)
+    speakers = {each.access: eras(server, each.access)[-1] for each in (alice, bob, again)}
+    broken = alice.access[:-4] + "AAAA"
+
+    def packet(token: str, **more: str | None) -> bytes:
+        speaker = speakers[token]
+        params = {"name": "echo", "arguments": {"message": "hello"}}
+        fields = {**speaker.fields(), **speaker.mirrored("tools/call", params), "Host": server.netloc, **more}
+        body = json.dumps(speaker.message("tools/call", params, 1)).encode()
+        fields["Content-Length"] = str(len(body))
+        lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items() if value is not None]
+        return f"POST /mcp HTTP/1.1\r\n{''.join(lines)}\r\n".encode() + body
+
+    good = packet(alice.access)
+    length = next(line for line in good.split(b"\r\n") if line.startswith(b"Content-Length"))
+    length = length + b"\r\n"
+    other = b"Content-Length: 9\r\n"
+    with connect(server.port) as sock:
+
+        def answers(data: bytes) -> int:
+            sock.sendall(data)
+            return read_reply(sock, "POST").status
+
+        assert [answers(good), answers(good)] == [200, 200]
+        for status, data in (
+            (200, packet(bob.access)),
+            (401, good.replace(alice.access.encode(), broken.encode())),
+            (401, good.replace(b"Authorization: Bearer", b"Authorization: Digest")),
+            (403, packet(alice.access, Origin="https://elsewhere.example")),
+            (403, packet(alice.access, Host="elsewhere.example")),
+            (400, packet(alice.access, MCP_Protocol_Version="1999-01-01")),
+            (415, good.replace(b"application/json\r\n", b"text/plain\r\n", 1)),
+        ):
+            assert [answers(data), answers(good)] == [status, 200], data
+        alice.client.revoke(alice.refresh)
+        assert answers(good) == 401
+    good = packet(again.access)
+    for data in (
+        good.replace(length, length + other),
+        good.replace(length, other + length),
+        good.replace(length, length + b"Transfer-Encoding: chunked\r\n"),
+    ):
+        with connect(server.port) as sock:
+            twice = good.replace(length, 2 * length)
+            sock.sendall(twice)
+            first = read_reply(sock, "POST").status
+            sock.sendall(data)
+            assert read_reply(sock, "POST").status == 400
+            assert read_all(sock) == b""
+        assert first == 200

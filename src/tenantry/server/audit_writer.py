@@ -1,9 +1,9 @@
 """The one task that writes the audit log: records in over a bounded channel, acknowledged when durable.
 
 While one commit is flushing, what arrives gathers in the channel and becomes the next batch; whatever else the loop
-has to do comes first, and a lone caller, for whom there is nothing else to do, never waits for company. After a failed commit nothing is acknowledged and nothing is tried again on
-that file handle, for what a failed flush left can't be known: the file is opened afresh, held against what was
-acknowledged, and only then written to again.
+has to do comes first, and a lone caller, for whom there is nothing else to do, never waits for company. After a
+failed commit nothing is acknowledged and nothing is tried again on that file handle, for what a failed flush left
+can't be known: the file is opened afresh, held against what was acknowledged, and only then written to again.
 """
 
 import math

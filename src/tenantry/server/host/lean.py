@@ -87,20 +87,16 @@ class LeanHttp1(Http1):
         data = event.data if isinstance(event, RawData) else b""
         body = None if known is None else known.body(data)
         if known is not None and body is not None:
-            self._unheard = data
-            await self._serve_again(known, body)
+            self._known, self._unheard = known, data
+            scope = {**known.scope, "extensions": {**self._extensions, BODY: body, KNOWN: known.known}}
+            del event, data, known, body
+            await self.send(_BUSY)
+            self._begin()
+            await self._serve(scope)
             return
         del known, body
         self._packet = b"" if self.header_begun else data
         await super().handle(event)
-
-    async def _serve_again(self, known: Head, body: bytes) -> None:
-        await self.send(_BUSY)
-        self._begin()
-        self._known = known
-        scope = {**known.scope, "extensions": {**self._extensions, BODY: body, KNOWN: known.known}}
-        del known, body
-        await self._serve(scope)
 
     async def _serve(self, scope: Message) -> None:
         await cast("ASGIApp", self.app)(scope, self._receive, self._send)
