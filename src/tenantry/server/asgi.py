@@ -347,11 +347,10 @@ def application(
             return
         if isinstance(answer, EventStream):
             await send(_start(200, fields))
-            scope["headers"], exchange.request = (
-                [],
-                replace(request, headers=_NO_HEADERS),
-            )  # open for hours, it needs none
-            del request
+            # Open for hours, it needs nothing of its request.
+            scope["headers"], scope["extensions"] = [], {}
+            exchange.request = replace(request, headers=_NO_HEADERS, notes={})
+            del request, more, body
             await _run_stream(answer, exchange, send, streams)
         elif exchange.body_due and scope.get("http_version") != "2":  # where the host can refuse the rest by a reset
             await _send_early(_start(answer.status, [*fields, _CLOSE]), _payload(answer), exchange, send)
