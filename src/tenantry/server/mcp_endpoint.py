@@ -34,7 +34,7 @@ class McpEndpoint:
         legacy: LegacyEra,
         modern: ModernEra,
     ) -> None:
-        self._mode = config.mode
+        self._modern_served = config.mode.modern
         self._body_bytes = config.limits.body_bytes
         self._authentication = authentication
         self._ongoing = ongoing
@@ -42,7 +42,7 @@ class McpEndpoint:
         self._legacy = legacy
         self._modern = modern
         self._served: dict[str, Callable[[Exchange, Principal], Awaitable[Answer]]] = {"POST": self._post}
-        if self._mode.sessions:
+        if config.mode.sessions:
             self._served |= {"GET": self._get, "DELETE": self._delete}
 
     async def handle(self, exchange: Exchange) -> Answer:
@@ -103,12 +103,12 @@ class McpEndpoint:
             return await self._legacy.batch(exchange, principal, value)
         message = jsonrpc.message(value)
         try:
-            routed = route.classify(request.headers, message, modern_served=self._mode.modern)
+            routed = route.classify(request.headers, message, modern_served=self._modern_served)
             if isinstance(routed, Modern):
                 return await self._modern.message(exchange, principal, routed)
             return await self._legacy.message(exchange, principal, routed)
         except RemoteProtocolError as error:
-            return answer_error(error, route.era_of(request.headers, message, modern_served=self._mode.modern))
+            return answer_error(error, route.era_of(request.headers, message, modern_served=self._modern_served))
 
 
 def _may_batch(request: web.Request) -> bool:
