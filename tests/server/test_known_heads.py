@@ -35,7 +35,7 @@ async def conversation(port: int, *packets: bytes | tuple[bytes, ...]) -> bytes:
                         await trio.testing.wait_all_tasks_blocked(0.001)
                     received += await stream.receive_some()
                     await trio.testing.wait_all_tasks_blocked(0.001)
-                await stream.send_all(b"".join(packets[-1:]))  # type: ignore[arg-type]
+                await stream.send_all(b"".join(packets[-1:]))
                 await stream.send_eof()
                 async for data in stream:
                     received += data
