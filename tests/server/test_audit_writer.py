@@ -1,4 +1,7 @@
+import time
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -8,6 +11,7 @@ from tenantry.audit import record
 from tenantry.audit.denials import Denial
 from tenantry.server import audit_writer
 from tenantry.server.audit_writer import BATCH_MAX, AuditHealth, AuditUnavailable, AuditWriter, State
+from tenantry.server.beside import SURE_AFTER, Beside
 
 
 class Disk:
@@ -236,6 +240,37 @@ async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_aft
             writer.close()
 
     assert disk.batches == [[b"0"], [b"1"]]
+
+
+async def test_the_deadline_holds_for_a_record_that_was_committed_on_the_spot_and_held_the_loop_up(monkeypatch):
+    monkeypatch.setattr(audit_writer, "Beside", partial(Beside, patience_s=5.0))
+
+    class Stalling(Disk):
+        seconds = 0.0
+
+        def commit(self, entries: Sequence[bytes], **more: Any) -> None:
+            time.sleep(self.seconds)
+            self.batches.append(list(entries))
+
+    disk = Stalling()
+    writer = AuditWriter(disk, queue_max=1, deadline_s=0.05, on_the_spot=True)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            for _ in range(SURE_AFTER):
+                await writer.append(b"quick")
+            disk.seconds = 0.2
+            began = trio.current_time()
+            outcomes: dict[bytes, str] = {}
+            await append_into(writer, b"late", outcomes)
+            taken = trio.current_time() - began
+            disk.seconds = 0.0
+            healthy = writer.health.state is State.OK
+            await append_into(writer, b"after", outcomes)
+            writer.close()
+    assert taken > 0.2, "it was committed on the spot"
+    assert (outcomes, healthy) == ({b"late": "refused", b"after": "durable"}, True)
+    assert [batch for batch in disk.batches if batch][SURE_AFTER:] == [[b"late"], [b"after"]]
 
 
 async def test_a_checkpoint_comes_at_the_start_at_the_end_and_when_records_have_waited_for_one():

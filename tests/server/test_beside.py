@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tenantry.server.beside import Beside, Patience
+from tenantry.server.beside import SURE_AFTER, Beside, Patience
 
 
 async def test_what_is_quick_is_there_without_another_round():
@@ -98,20 +98,24 @@ async def test_no_end_is_missed_however_close_it_is_to_the_wait():
             await beside.run(lambda: None)
 
 
-async def test_what_may_be_done_on_the_spot_is_done_there_until_it_takes_long():
-    threads = []
+async def test_what_may_be_done_on_the_spot_is_done_there_until_it_takes_long_and_again_after_much_that_was_quick():
+    on_the_spot = []
 
     def work(seconds: float) -> None:
-        threads.append(threading.current_thread() is threading.main_thread())
+        on_the_spot.append(threading.current_thread() is threading.main_thread())
         time.sleep(seconds)
 
-    with Beside(patience_s=0.2) as beside:
-        for seconds in (0.0, 0.3, 0.0, 0.0):
-            await beside.run(partial(work, seconds), here=True)
+    with Beside(patience_s=0.5) as beside:
+        for _ in range(SURE_AFTER):
+            await beside.run(partial(work, 0.0), here=True)
+        await beside.run(partial(work, 0.8), here=True)
+        for _ in range(SURE_AFTER + 1):  # one that nobody waits for
+            await beside.run(partial(work, 0.0), here=True)
         with pytest.raises(OSError, match="no disk"):
             await beside.run(_fail, here=True)
+        await beside.run(partial(work, 0.0), here=True)
         await beside.run(partial(work, 0.0))
-    assert threads == [True, True, False, True, False]
+    assert on_the_spot == [*[False] * SURE_AFTER, True, *[False] * (SURE_AFTER + 1), True, False]
 
 
 def _fail() -> None:

@@ -20,12 +20,12 @@ import trio
 from tenantry.audit import record
 from tenantry.audit.denials import WINDOW_S, Denial, DenialWindows
 from tenantry.audit.record import Kind
-from tenantry.server.beside import Beside
+from tenantry.server.beside import Beside, Patience
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
 # And nobody waits longer than that for others to come.
-GATHER_S = 0.004
+GATHER_S = 0.001
 # Between two tries to open a log that failed.
 RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
@@ -149,6 +149,7 @@ class AuditWriter:
         self._sign_at = -math.inf
         self._summarise_at = -math.inf
         self._beside = Beside()
+        self._company = Patience()
         self._outstanding: dict[_Ticket, None] = {}
         self._windows = DenialWindows(most=denials_recorded)
         self._clock = clock
@@ -192,7 +193,7 @@ class AuditWriter:
         finally:
             del self._outstanding[ticket]
         if ticket.late:
-            if self.health.state is State.OK:
+            if not ticket.durable and self.health.state is State.OK:
                 self._become(State.SLOW, f"an append took longer than {self._deadline_s:g} s")
             raise AuditUnavailable("the audit log is slow")
         if not ticket.durable:
@@ -238,7 +239,7 @@ class AuditWriter:
             for ticket in self._outstanding:
                 if ticket.due > trio.current_time():
                     break
-                ticket.late = not ticket.settled
+                ticket.late = ticket.late or not ticket.settled
                 ticket.settle()
 
     async def _hand_over(self, ticket: _Ticket) -> None:
@@ -276,13 +277,22 @@ class AuditWriter:
         return batch
 
     async def _gather_more(self, batch: list[_Ticket]) -> None:
-        """Wait a round of the loop, and one more as long as the last one brought something: one flush is for all."""
-        until = trio.current_time() + GATHER_S
+        """Wait a round of the loop, and one more as long as the last one brought something: one flush is for all.
+
+        Where records come one by one there is nothing to wait for, and that is tried ever more seldom.
+        """
         had = 0
+        if len(batch) == 1 and not self._company.has():
+            return
+        until = trio.current_time() + GATHER_S
         while had < len(batch) < BATCH_MAX and trio.current_time() < until:
             had = len(batch)
             await trio.lowlevel.checkpoint()
             self._gather(batch)
+        if len(batch) > 1:
+            self._company.kept()
+        else:
+            self._company.lost()
 
     async def _write(self, batch: list[_Ticket], *, sign: bool, summarise: bool) -> None:
         entries = [ticket.entry for ticket in batch if isinstance(ticket.entry, bytes)]
@@ -294,9 +304,11 @@ class AuditWriter:
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
             self._fail(error)
         else:
+            ended = trio.current_time()
             for ticket in batch:
                 ticket.durable = True
-            self._committed(len(batch), trio.current_time() - began)
+                ticket.late = ended > ticket.due  # the timer stands still with the loop
+            self._committed(len(batch), ended - began)
             self.news.set()
             self.news = trio.Event()
             self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)

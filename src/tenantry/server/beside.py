@@ -5,9 +5,9 @@ thread and the loop fight for the interpreter, and the result comes back rounds 
 moment; where the work is not done by then, it goes on and is told. A disk that stalls holds up no one who needs no
 record.
 
-Waking the thread and being woken takes a third of what a lone caller waits. Work for one alone may therefore be done
-on the spot, where the work before it was quick: the first stall of a disk then holds up everybody, and the next ones
-nobody.
+Waking the thread and being woken takes a seventh of what a lone caller waits. Work for one alone may therefore be
+done on the spot, after much work in a row that was quick: the first stall of a disk then holds up everybody, and the
+next ones nobody.
 """
 
 import queue
@@ -24,6 +24,8 @@ T = TypeVar("T")
 PATIENCE_S = 0.002
 # Of so many pieces of work in a row that each take longer than that, one is waited for.
 PAUSE_MAX = 64
+# After so many in a row that did not, the next one may be done on the spot.
+SURE_AFTER = 64
 
 
 class Patience:
@@ -34,6 +36,12 @@ class Patience:
 
     def __init__(self) -> None:
         self._pause = self._left = 0
+        self._kept = 0
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether there was no stall for long enough to risk one."""
+        return self._kept >= SURE_AFTER
 
     def has(self) -> bool:
         """Tell, once for each piece of work."""
@@ -45,9 +53,11 @@ class Patience:
     def kept(self) -> None:
         """It was worth the wait."""
         self._pause = 0
+        self._kept += 1
 
     def lost(self) -> None:
         """It took too long."""
+        self._kept = 0
         self._pause = min(2 * self._pause or 1, PAUSE_MAX)
         self._left = self._pause
 
@@ -74,7 +84,7 @@ class Beside:
         With `here` it may be done in the event loop's own thread.
         """
         patient = self._patience.has()
-        if patient and here:
+        if here and patient and self._patience.is_sure:
             return self._run_here(work)
         job = _Job(work)
         self._jobs.put(job)  # type: ignore[arg-type]
