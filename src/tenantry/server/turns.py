@@ -2,7 +2,7 @@
 
 Everything that is ready runs in one round of the loop, however much that is; a tenant with a hundred connections
 would make each round a hundred requests long, for everybody. So a request takes a turn before it is parsed, and one
-more when its record is durable and its answer is to be written; few turns are given in a round, in fair order.
+more when its record is durable and its answer is to be written; one turn is given in a round, in fair order.
 """
 
 import math
@@ -12,8 +12,6 @@ import trio
 
 from tenantry.fairness import FairQueue
 
-# More would be a longer wait for whoever comes next, fewer would spend the time on looking at the sockets.
-TURNS_A_ROUND = 2
 # Tenants share the server while requests of two came within this.
 TOGETHER_S = 0.25
 
@@ -73,7 +71,4 @@ class Turns:
             self._some = trio.Event()
             while (turn := self._queue.pop()) is not None:
                 turn.set()
-                for _ in range(TURNS_A_ROUND - 1):
-                    if (turn := self._queue.pop()) is not None:
-                        turn.set()
                 await trio.lowlevel.checkpoint()
