@@ -204,7 +204,7 @@ class Features:
             named=named or feature.name,
             arguments=arguments,
             revision=incoming.revision,
-            session=None if session is None else session.hex()[:16],
+            session=None if session is None else session[:8].hex(),
         )
 
     async def _answer_call(self, incoming: Incoming, call: Call, run: Run, *, talks: bool) -> Answer:

@@ -109,12 +109,13 @@ class Sessions:
         """
         digest = digest_of(session_id)
         session = self._sessions.get(digest) or await self._store.mcp_sessions.find(digest)
-        if session is None or session.idle(self._clock(), limit_s=self._idle_s):
+        now = self._clock()
+        if session is None or session.idle(now, limit_s=self._idle_s):
             raise UnknownSession(foreign=False)
         if not session.belongs_to(principal):
             raise UnknownSession(foreign=True)
         session.state = step(TRANSITIONS, session.state, Event.REQUEST)
-        session.last_seen = int(self._clock())
+        session.last_seen = int(now)
         self._remember(session)
         self._touched.add(digest)
         if session.family != principal.family_id:
