@@ -6,6 +6,7 @@ Every answer counts, whatever it says: the neighbour does not mind being refused
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -90,6 +91,7 @@ def main() -> int:
         statuses[status] += 1
         return True
 
+    os.nice(19)
     print("begun", flush=True)
     began = time.perf_counter()
     tally = run(

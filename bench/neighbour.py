@@ -1,6 +1,6 @@
 """The noisy neighbour: how long a quiet tenant's calls take, alone and beside another tenant that is all noise.
 
-`python -m bench.neighbour [--kinds calls logins ...] [--rounds 5] [--seconds 6]` prints a table and writes
+`python -m bench.neighbour [--kinds calls logins ...] [--rounds 5] [--seconds 10]` prints a table and writes
 results/neighbour.json. The victim calls at a modest, fixed rate over one connection; the neighbour has 64 connections
 and waits for nothing but its answers. Quiet and flooded time follow each other in each round, and the ratio of their
 p99 is taken within it. Logins are hashed and registrations stored, every one: the throttles, which would end such
@@ -145,8 +145,8 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--no-peer", action="store_true", help="without the Node peer")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
