@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import trace
-from tests.faults.disk import Acknowledge, Create, Event, Flush, Write
+from tests.faults.disk import Acknowledge, Create, Event, Flush, Remove, Write
 
 DATA = Path("/d")
 
@@ -28,6 +28,14 @@ def test_an_acknowledgement_counts_when_it_begins_and_a_flush_when_it_has_return
         "7 <... fdatasync resumed>) = 0",
         "8 <... write resumed>) = 9",
     ) == [Create("log"), Write("log", 9, b"ab"), Acknowledge(5), Flush("log")]
+
+
+def test_a_file_that_is_removed_while_another_thread_calls_is_known_by_its_name():
+    assert read(
+        f'7 unlink("{hexed("/d/log")}" <unfinished ...>',
+        f"8 fdatasync({LOG}) = 0",
+        "7 <... unlink resumed>) = 0",
+    ) == [Flush("log"), Remove("log")]
 
 
 def test_what_failed_what_is_elsewhere_and_what_is_shared_memory_does_not_count():

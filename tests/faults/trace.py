@@ -35,7 +35,7 @@ def events(lines: Iterator[str], data: Path) -> Iterator[Event]:
         thread, _, text = line.strip().partition(" ")
         text = text.strip()
         if text.endswith("<unfinished ...>"):
-            begun[thread] = text.removesuffix("<unfinished ...>")
+            begun[thread] = text.removesuffix("<unfinished ...>").rstrip()
             if not text.startswith("write(1<"):
                 continue
             text = begun.pop(thread) + ") = 1"
