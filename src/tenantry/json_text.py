@@ -5,8 +5,12 @@ of text has its encoder for good.
 """
 
 import json
+from collections.abc import Callable
 from json import encoder
 from typing import Any
+
+quoted: Callable[[str], str] = encoder.encode_basestring
+"""Writes a text as JSON does, and no other character than it must differently."""
 
 
 class Writer(json.JSONEncoder):
@@ -18,7 +22,7 @@ class Writer(json.JSONEncoder):
             separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=sort_keys, check_circular=False
         )
         self._write: Any = encoder.c_make_encoder(  # type: ignore[attr-defined]
-            *(None, self.default, encoder.encode_basestring, None),
+            *(None, self.default, quoted, None),
             *(self.key_separator, self.item_separator, sort_keys, False, False),
         )
 
