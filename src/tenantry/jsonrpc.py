@@ -8,6 +8,7 @@ against one another, so such input is refused rather than repaired.
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -25,6 +26,7 @@ MAX_ID_LENGTH = 256
 MAX_ID = 2**53 - 1
 MAX_METHOD_LENGTH = 256
 
+_SPACE = " \t\n\r"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -112,10 +114,13 @@ def parse_json(body: bytes) -> object:
     """
     _check_shape(body)
     try:
-        value = _DECODER.decode(body.decode())
+        text = body.decode().strip(_SPACE)
+        value, end = _SCAN(text, 0)
+        if end != len(text):
+            raise ValueError("there is more behind the value")  # noqa: TRY301
         if _SURROGATE_ESCAPE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):  # UnicodeError is a ValueError
+    except (ValueError, RecursionError, StopIteration):  # UnicodeError is a ValueError
         raise RemoteProtocolError(Code.PARSE_ERROR, "Parse error: the body is not valid JSON") from None
     return value
 
@@ -159,6 +164,7 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+_SCAN: Callable[[str, int], tuple[object, int]] = _DECODER.scan_once  # type: ignore[attr-defined]
 _WRITER = Writer()
 
 

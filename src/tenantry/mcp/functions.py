@@ -1,5 +1,6 @@
 """Typed functions as the protocol sees them: their parameters as a model, the caller's context beside them."""
 
+import dis
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ class Function:
 
     callable: Callable[..., Any]
     is_async: bool
+    waits: bool
+    """Whether a call of it may have to wait for something, so that there is a time in which it can be ended."""
     model: type[BaseModel]
     """Its parameters but the context."""
     context_parameter: str | None
@@ -43,6 +46,7 @@ class Function:
         return cls(
             callable=function,
             is_async=inspect.iscoroutinefunction(function),
+            waits=_waits(function),
             model=create_model(f"{function.__name__}_arguments", __base__=_Arguments, **fields),
             context_parameter=context_parameter,
             returns=hints.get("return"),
@@ -56,6 +60,14 @@ class Function:
     def with_context(self, values: dict[str, Any], context: CallContext) -> dict[str, Any]:
         """Put the context beside keyword arguments, where the function wants it."""
         return values if self.context_parameter is None else {**values, self.context_parameter: context}
+
+
+def _waits(function: Callable[..., Any]) -> bool:
+    """Tell whether a function can be suspended: a sync one runs in a thread, an async one waits where it awaits."""
+    code = getattr(function, "__code__", None)
+    if code is None or not inspect.iscoroutinefunction(function):
+        return True
+    return any(instruction.opname == "SEND" for instruction in dis.get_instructions(code))
 
 
 def documentation(function: Callable[..., Any]) -> str:

@@ -67,9 +67,8 @@ class Tool:
 
         Raises `ArgumentError` where `arguments` do not fit the input schema.
         """
-        problem = next(self._input.iter_errors(arguments), None)
-        if problem is not None:
-            raise ArgumentError(_describe(problem))
+        if not self._input.is_valid(arguments):
+            raise ArgumentError(_describe(next(self._input.iter_errors(arguments))))
         if self._takes_all:
             return self.function.with_context({"arguments": arguments}, context)
         try:
@@ -79,9 +78,9 @@ class Tool:
 
     def check_output(self, value: object) -> None:
         """Raise ValueError where a structured result does not fit the output schema."""
-        problem = None if self._output is None else next(self._output.iter_errors(value), None)
-        if problem is not None:
-            raise ValueError(f"the result does not fit the output schema: {_describe(problem)}")
+        if self._output is not None and not self._output.is_valid(value):
+            problem = _describe(next(self._output.iter_errors(value)))
+            raise ValueError(f"the result does not fit the output schema: {problem}")
 
 
 def _describe(problem: jsonschema_rs.ValidationError) -> str:

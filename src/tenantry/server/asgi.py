@@ -561,7 +561,7 @@ def _payload(answer: web.Response) -> bytes:
 
 
 def _fields(answer: Answer) -> Fields:
-    if isinstance(answer, Answered | WebSocket):
+    if isinstance(answer, (Answered, WebSocket)):
         return []
     fields = [_field(name, value) for name, value in answer.headers.items()]
     if isinstance(answer, EventStream):

@@ -47,6 +47,8 @@ class Call:
     revision: Revision
     recorded: tuple[str, ...] = ()
     """The arguments whose values are recorded."""
+    waits: bool = True
+    """Whether there may be a time in which it can be ended."""
     session: str | None = None
     """A name for the MCP session that is no secret."""
     task: str | None = None
@@ -110,16 +112,10 @@ class Calls:
                 ended = await self._run(call, run, channel, cut)
         finally:
             duration_us = (perf_counter_ns() - started) // 1000
-            allowed, denied = _RECORDED[call.feature.kind]
             time_us = int(clock_started * 1_000_000)
-            entry = record.encode(
-                denied if isinstance(decision, Denied) else allowed,
-                time_us=time_us,
-                duration_us=duration_us,
-                outcome=ended.outcome,
-                **_decided(decision),
-                **self.origin(principal, call),
-            )
+            fields = self.origin(principal, call)
+            fields["duration_us"], fields["outcome"] = duration_us, ended.outcome
+            entry = _entry(call, decision, time_us, fields)
             if isinstance(decision, Denied):
                 await self._audit.append_denial(entry, Denial(_about(principal, call, decision), time_us))
             else:
@@ -155,6 +151,10 @@ class Calls:
         }
 
     async def _run(self, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
+        if not call.waits:  # it ends where it begins; a scope would take longer than most such functions do
+            if cut.cause is not None:
+                return Ended(outcome=Outcome.CANCELLED, cut=cut.cause)
+            return await _ended_by(call, run, channel)
         with cut.open(trio.current_time() + self._timeout_s) as channel.deadline:
             return await _ended_by(call, run, channel)
         if cut.cause is not None:
@@ -282,7 +282,8 @@ def _about(principal: Principal, call: Call, denied: Denied) -> str:
     )
 
 
-def _decided(decision: policy.Allowed | Denied) -> Object:
+def _entry(call: Call, decision: policy.Allowed | Denied, time_us: int, fields: Object) -> bytes:
+    allowed, denied = _RECORDED[call.feature.kind]
     if isinstance(decision, Denied):
-        return {"decision": "denied", "reason": decision.reason.value}
-    return {"decision": "allowed"}
+        return record.encode(denied, time_us=time_us, decision="denied", reason=decision.reason, **fields)
+    return record.encode(allowed, time_us=time_us, decision="allowed", **fields)

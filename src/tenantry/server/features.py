@@ -1,7 +1,7 @@
 """What both eras ask for: lists, calls, prompts, resources, completion. One mechanism; the era is in its arguments."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any
 
@@ -143,13 +143,13 @@ class Features:
         """`tools/call`."""
         call = self._call(incoming, Feature("tool", incoming.text("name")), incoming.object("arguments"))
         tool = self.tool(incoming, call)
-        if tool is not None and tool.recorded:
-            call = replace(call, recorded=tool.recorded)
-        run = _refused if tool is None else running_tool(tool, call, incoming.principal)
-        if tool is not None and tool.task_support is TaskSupport.REQUIRED and incoming.revision.era is Era.MODERN:
+        if tool is None:
+            return await self._answer_call(incoming, call, _refused, talks=False)
+        call.recorded, call.waits = tool.recorded, tool.function.waits
+        run = running_tool(tool, call, incoming.principal)
+        if tool.task_support is TaskSupport.REQUIRED and incoming.revision.era is Era.MODERN:
             run = _needs_tasks
-        talks = tool is not None and tool.function.context_parameter is not None
-        return await self._answer_call(incoming, call, run, talks=talks)
+        return await self._answer_call(incoming, call, run, talks=tool.function.context_parameter is not None)
 
     def tool(self, incoming: Incoming, call: Call) -> Tool | None:
         """The tool of a call that is allowed, its mirrored headers checked; None where the call will be denied."""

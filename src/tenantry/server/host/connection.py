@@ -165,16 +165,16 @@ class Connection:
             self._expect_header(begun=True)
 
     async def _handle(self, event: Event) -> None:
-        if isinstance(event, RawData):
-            await self._write(partial(self._stream.send_all, event.data))
-        elif isinstance(event, Closed):
-            await self._end()
-        elif isinstance(event, Updated):
+        if type(event) is Updated:  # asked this way and first: each request is begun and ended by one
             self._idle = event.idle
             if event.idle:  # the next header may have come while the last answer was sent
                 self._expect_header(begun=self._protocol.header_begun)
             else:
                 self._due = math.inf
+        elif isinstance(event, RawData):
+            await self._write(partial(self._stream.send_all, event.data))
+        elif isinstance(event, Closed):
+            await self._end()
 
     def _expect_header(self, *, begun: bool) -> None:
         limits = self._host.limits

@@ -84,7 +84,7 @@ class LeanHttp1(Http1):
     async def handle(self, event: Event) -> None:
         """Take what came from the connection."""
         known, self._known = self._known, None
-        data = event.data if isinstance(event, RawData) else b""
+        data = event.data if type(event) is RawData else b""
         body = None if known is None else known.body(data)
         if known is not None and body is not None:
             self._known, self._unheard = known, data
