@@ -24,8 +24,8 @@ from tenantry.server.beside import Beside, Patience
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
-# And nobody waits longer than that for others to come.
-GATHER_S = 0.001
+# And nobody waits longer than that for others to come: some ten requests, which then share one flush.
+GATHER_S = 0.005
 # Between two tries to open a log that failed.
 RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
@@ -123,7 +123,7 @@ class AuditWriter:
 
     `queue_max` bounds the entries that wait; a full queue makes `append` wait, which slows callers instead of losing
     records. Nobody waits longer than `deadline_s`. In a minute the first `denials_recorded` denials of a kind are
-    records of their own. With `on_the_spot` a record that is alone is committed in the event loop's thread, as long as
+    records of their own. With `on_the_spot` a batch is committed in the event loop's thread, as long as
     commits are quick. `clock` gives seconds since the epoch; `committed` is told the number of records and the
     seconds of each commit.
     """
@@ -300,7 +300,7 @@ class AuditWriter:
         commit = partial(self._audit_log.commit, entries, sign=sign, denials=denials, summarise=summarise)
         began = trio.current_time()
         try:
-            await self._beside.run(commit, here=self._on_the_spot and len(batch) == 1)
+            await self._beside.run(commit, here=self._on_the_spot)
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
             self._fail(error)
         else:

@@ -25,7 +25,7 @@ PATIENCE_S = 0.002
 # Of so many pieces of work in a row that each take longer than that, one is waited for.
 PAUSE_MAX = 64
 # After so many in a row that did not, the next one may be done on the spot.
-SURE_AFTER = 64
+SURE_AFTER = 16
 
 
 class Patience:
