@@ -1,8 +1,9 @@
-"""A closed-loop load generator: each caller has a connection and sends its next call when the last is answered.
+"""A closed-loop load generator for what wrk can't do: connections that are lost, floods of other kinds than calls.
 
-Runs as a process of its own (`python -m bench.load`), over epoll and prebuilt bytes, at some 30 us a call, so that
-it is not what is measured. Every call has its own JSON-RPC id; an answer with another id, another status or an
-error counts as a failure. Both ways of telling an answer's length are understood, for the peers' sake.
+Each caller has a connection and sends its next request when the last is answered. Runs as a process of its own
+(`python -m bench.load`), over epoll and prebuilt bytes, at some 30 us a call. Every call has its own JSON-RPC id; an
+answer with another id, another status or an error counts as a failure. Both ways of telling an answer's length are
+understood, for the peers' sake.
 """
 
 import argparse
@@ -57,6 +58,19 @@ def request_builder(
     url: str, token: str, *, era: str, session: str | None, tool: str = "echo", arguments: Mapping[str, object] = ECHO
 ) -> Callable[[int], bytes]:
     """Give the function that writes the request of call number N."""
+    head, tail = request_parts(url, token, era=era, session=session, tool=tool, arguments=arguments)
+
+    def build(number: int) -> bytes:
+        body = b'{"jsonrpc":"2.0","id":%d,%b' % (number, tail)
+        return b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+    return build
+
+
+def request_parts(
+    url: str, token: str, *, era: str, session: str | None, tool: str = "echo", arguments: Mapping[str, object] = ECHO
+) -> tuple[bytes, bytes]:
+    """Give what all calls have in common: the head but for its Content-Length, and the body behind the id."""
     parts = urlsplit(url)
     headers = [
         f"POST {parts.path} HTTP/1.1",
@@ -74,15 +88,8 @@ def request_builder(
         )
     else:
         headers += [f"mcp-protocol-version: {LEGACY}", *([f"mcp-session-id: {session}"] if session else [])]
-    head = "\r\n".join(headers).encode()
     called = f'"name":"{tool}","arguments":{json.dumps(arguments)}{meta}'
-    tail = f'"method":"tools/call","params":{{{called}}}}}'.encode()
-
-    def build(number: int) -> bytes:
-        body = b'{"jsonrpc":"2.0","id":%d,%b' % (number, tail)
-        return b"%b\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-
-    return build
+    return "\r\n".join(headers).encode(), f'"method":"tools/call","params":{{{called}}}}}'.encode()
 
 
 def open_session(url: str, token: str) -> str | None:
@@ -279,11 +286,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--era", choices=["modern", "legacy"], default="modern")
     parser.add_argument("--reconnect", action="store_true", help="go on after a lost connection")
-    parser.add_argument("--session", action="store_true", help="open an MCP session first and call in it")
     options = parser.parse_args()
     token = sys.stdin.readline().strip()
-    session = open_session(options.url, token) if options.session else None
-    build = request_builder(options.url, token, era=options.era, session=session)
+    build = request_builder(options.url, token, era=options.era, session=None)
     started = time.perf_counter()
     if options.reconnect:  # whoever disturbs the run must know when it began
         print("begun", flush=True)

@@ -22,7 +22,7 @@ from tests.attacks.target import CONFIG, Target, checked, started, tenantry
 from tests.attacks.test_bearer import shown
 from tests.attacks.wire import Reply, connect, eventually, request_bytes
 from tests.faults import power, trace
-from tests.faults.conftest import needed
+from tests.needed import needed
 from tests.running import free_port
 
 NASTY = (

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 import time
 import xml.etree.ElementTree as ET
 from contextlib import closing
@@ -12,8 +13,29 @@ import pytest
 from bench.peers import PEERS, Signer
 
 from bench import ceiling, flood, growth, load, neighbour, plot, rounds, workers_down
+from tests.needed import needed
 from tests.tools import ROOT
 
+# Answers every request with the same body.
+PARROT = """
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Parrot(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.wfile.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n%b" % (len(body), body))
+
+    def log_message(self, *_):
+        pass
+
+body = sys.argv[1].encode()
+server = ThreadingHTTPServer(("127.0.0.1", 0), Parrot)
+print(f"http://127.0.0.1:{server.server_port}/mcp", flush=True)
+server.serve_forever()
+"""
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -123,6 +145,7 @@ def test_every_peers_program_is_here():
 
 
 def test_the_load_is_answered_by_our_server_and_by_the_barest_peer(tmp_path):
+    needed("wrk")
     with rounds.running(rounds.serve(rounds.configured(tmp_path), tmp_path / "data")) as server:
         token = server.signed_in.access_token
         figures = rounds.measure(server, token, callers=4, seconds=0.5, era="legacy", session=False)
@@ -131,6 +154,21 @@ def test_the_load_is_answered_by_our_server_and_by_the_barest_peer(tmp_path):
     assert figures["calls"] >= 4
     with rounds.started(PEERS["bare-h11"].command()) as peer:
         assert rounds.measure(peer, "-", callers=4, seconds=0.5, era="legacy", session=False)["calls"] >= 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ('{"jsonrpc":"2.0","id":7000000,"result":{}}', "7000000"),
+        ('{"jsonrpc":"2.0","id":1,"result":{"isError": true}}', "isError"),
+        ('{"jsonrpc":"2.0","id":1,"error":{"code":-32602}}', "error"),
+        ('{"jsonrpc":"2.0","id":1,"result":{}}', "id..1"),
+    ],
+)
+def test_the_load_counts_what_is_no_result_of_a_call_that_waits(answer, why):
+    needed("wrk")
+    with rounds.started([sys.executable, "-c", PARROT, answer]) as parrot, pytest.raises(RuntimeError, match=why):
+        rounds.measure(parrot, "-", callers=2, seconds=1, era="legacy", session=False)
 
 
 def test_a_quantile_is_one_of_the_values():

@@ -1,12 +1,6 @@
-import shutil
-
 import pytest
 
-
-def needed(tool: str) -> None:
-    """Skip where a tool of a Linux machine is missing; in CI that is a failure."""
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed: apt install {tool}")
+from tests.needed import needed
 
 
 @pytest.fixture(scope="session")
