@@ -158,15 +158,33 @@ def excerpt(arguments: dict[str, Any], names: Iterable[str]) -> dict[str, str | 
     return found or None
 
 
-def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
-    """Build the canonical bytes of a record.
+class Form:
+    """Records that have some fields in common, which are written once for all of them."""
 
-    `time_us` is microseconds since the epoch. Fields that are None are left out, enums stand as their value, and
-    text is cut at `MAX_TEXT` characters. Raises ValueError for a field that no record has or of the wrong type.
-    """
-    fields["kind"], fields["time"] = kind, time_us
-    members = [f'"{name}":{_written(name, fields[name])}' for name in sorted(fields) if fields[name] is not None]
-    return f"{{{','.join(members)}}}".encode()
+    __slots__ = ("_common",)
+
+    def __init__(self, kind: Kind, **common: Any) -> None:  # noqa: ANN401
+        """Take the fields as `encode` does, and raise as it does."""
+        self._common = _members({"kind": kind, **common})
+
+    def encode(self, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
+        """Build the canonical bytes of a record that has these fields besides.
+
+        `time_us` is microseconds since the epoch. Fields that are None are left out, enums stand as their value, and
+        text is cut at `MAX_TEXT` characters. Raises ValueError for a field that no record has or of the wrong type.
+        """
+        members = [f'"time":{time_us}', *self._common, *_members(fields)]
+        members.sort()  # a quotation mark comes before all that a name is made of, so this is the order of the names
+        return f"{{{','.join(members)}}}".encode()
+
+
+def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
+    """Build the canonical bytes of one record, as `Form.encode` does."""
+    return Form(kind).encode(time_us=time_us, **fields)
+
+
+def _members(fields: dict[str, Any]) -> list[str]:
+    return [f'"{name}":{_written(name, value)}' for name, value in fields.items() if value is not None]
 
 
 def _written(name: str, value: Any) -> str:  # noqa: ANN401

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any
 
@@ -11,10 +12,10 @@ import trio
 from tenantry import policy
 from tenantry.audit import denials, record
 from tenantry.audit.denials import Denial
-from tenantry.audit.record import ArgumentsDigest, Kind, Outcome
+from tenantry.audit.record import ArgumentsDigest, Form, Kind, Outcome
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Code, Id, Object, RemoteProtocolError
-from tenantry.mcp import results
+from tenantry.mcp import results, revisions
 from tenantry.mcp.context import CallContext
 from tenantry.mcp.functions import Function
 from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, InputRequired, Questions
@@ -33,6 +34,8 @@ _RECORDED = {
     "prompt": (Kind.PROMPT_GET, Kind.PROMPT_DENIED),
     "resource": (Kind.RESOURCE_READ, Kind.RESOURCE_DENIED),
 }
+# Some half a KiB each: what the records of one person's calls by one client have in common.
+FORMS_REMEMBERED = 1000
 
 
 @dataclass(slots=True, kw_only=True)  # each call makes one, and freezing doubles what that takes
@@ -90,6 +93,7 @@ class Calls:
         self._clock = clock
         self._mode = mode
         self._timeout_s = timeout_s
+        self._form = lru_cache(FORMS_REMEMBERED)(self._form_of)
 
     def decide(self, principal: Principal, feature: Feature) -> policy.Allowed | Denied:
         """What the policy says now."""
@@ -113,9 +117,14 @@ class Calls:
         finally:
             duration_us = (perf_counter_ns() - started) // 1000
             time_us = int(clock_started * 1_000_000)
-            fields = self.origin(principal, call)
-            fields["duration_us"], fields["outcome"] = duration_us, ended.outcome
-            entry = _entry(call, decision, time_us, fields)
+            decided = "denied" if isinstance(decision, Denied) else "allowed"
+            entry = self._form(call.feature.kind, decided, *principal.binding, call.revision.name).encode(
+                time_us=time_us,
+                duration_us=duration_us,
+                outcome=ended.outcome.value,
+                reason=decision.reason if isinstance(decision, Denied) else None,
+                **_how(call),
+            )
             if isinstance(decision, Denied):
                 await self._audit.append_denial(entry, Denial(_about(principal, call, decision), time_us))
             else:
@@ -133,22 +142,21 @@ class Calls:
 
     def origin(self, principal: Principal, call: Call) -> Object:
         """The fields of a record that say who called what, and how it came."""
-        digest = ArgumentsDigest.of(call.arguments)
+        return {**self._whence(*principal.binding, call.revision.name), **_how(call)}
+
+    def _whence(self, tenant: str, subject: str, client: str, revision: str) -> Object:
         return {
-            "tenant": principal.tenant,
-            "subject": principal.subject,
-            "client": principal.client_id,
-            call.feature.kind: call.named,
-            "arguments_sha256": digest.sha256,
-            "arguments_bytes": digest.size,
-            "recorded": record.excerpt(call.arguments, call.recorded),
-            "jsonrpc_id": call.id,
-            "session": call.session,
-            "task": call.task,
-            "era": call.revision.era.value,
-            "revision": call.revision.name,
+            "tenant": tenant,
+            "subject": subject,
+            "client": client,
+            "era": revisions.REVISIONS[revision].era,
+            "revision": revision,
             "mode": self._mode,
         }
+
+    def _form_of(self, kind: str, decision: str, *whence: str) -> Form:  # texts alone, whose hashes are known
+        allowed, denied = _RECORDED[kind]
+        return Form(allowed if decision == "allowed" else denied, decision=decision, **self._whence(*whence))
 
     async def _run(self, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
         if not call.waits:  # it ends where it begins; a scope would take longer than most such functions do
@@ -282,8 +290,14 @@ def _about(principal: Principal, call: Call, denied: Denied) -> str:
     )
 
 
-def _entry(call: Call, decision: policy.Allowed | Denied, time_us: int, fields: Object) -> bytes:
-    allowed, denied = _RECORDED[call.feature.kind]
-    if isinstance(decision, Denied):
-        return record.encode(denied, time_us=time_us, decision="denied", reason=decision.reason, **fields)
-    return record.encode(allowed, time_us=time_us, decision="allowed", **fields)
+def _how(call: Call) -> Object:
+    digest = ArgumentsDigest.of(call.arguments)
+    return {
+        call.feature.kind: call.named,
+        "arguments_sha256": digest.sha256,
+        "arguments_bytes": digest.size,
+        "recorded": record.excerpt(call.arguments, call.recorded) if call.recorded else None,
+        "jsonrpc_id": call.id,
+        "session": call.session,
+        "task": call.task,
+    }
