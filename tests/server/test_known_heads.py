@@ -118,6 +118,7 @@ APPS = [whole, streaming, by_messages, in_pieces, asking_after_the_beginning, wi
         (POST, POST.replace(b"Content-Length: 4", b"Content-Length: 4\r\nContent-Length: 5")),
         (POST, POST.replace(b"1.1", b"1.0")),
         (POST, b"GET /ok HTTP/1.1\r\nHost: h\r\n\r\n", POST),
+        (POST.replace(b"POST", b"HEAD"), POST.replace(b"POST", b"HEAD"), POST),
     ],
 )
 async def test_the_answers_are_the_same(app, packets, unknown):

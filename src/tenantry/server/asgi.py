@@ -31,6 +31,8 @@ BODY = "tenantry.body"
 """The extension of a scope that holds the whole body, from a host that had it already; no field announces it then."""
 KNOWN = "tenantry.known"
 """The extension of a scope whose head may come again: a `Known` that comes again with it."""
+ANSWER = "tenantry.answer"
+"""The extension of a scope whose host takes a whole answer as one message of this type: status, headers and body."""
 Departure: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 LINE = "tenantry.line"
 """The extension of a scope that is told whose connection it is (`turns.Line`)."""
@@ -329,7 +331,7 @@ def application(
         request, refusal = _known_request(scope, proxies, more.get(KNOWN))
         if https_for_good and request.scheme == "https":
             send = _telling_so(send)
-        body = more.get(BODY)
+        body = more.pop(BODY, None)  # whoever keeps the scope keeps no body
         exchange = Exchange(
             request,
             receive,
@@ -354,6 +356,8 @@ def application(
             await _run_stream(answer, exchange, send, streams)
         elif exchange.body_due and scope.get("http_version") != "2":  # where the host can refuse the rest by a reset
             await _send_early(_start(answer.status, [*fields, _CLOSE]), _payload(answer), exchange, send)
+        elif ANSWER in more:
+            await send({"type": ANSWER, "status": answer.status, "headers": fields, "body": _payload(answer)})
         else:
             await send(_start(answer.status, fields))
             await send(_body(_payload(answer)))
@@ -535,7 +539,7 @@ def _announces_body(scope: Message) -> bool:
 
 def _telling_so(send: Send) -> Send:
     async def telling(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", ANSWER):
             message = {**message, "headers": [*message["headers"], _HTTPS_FOR_GOOD]}
         await send(message)
 

@@ -35,9 +35,11 @@ class Head:
     def of(cls, packet: bytes, body: bytes, fields: Fields, scope: Message) -> "Head | None":
         """Remember the head of a request that came in one packet with its `body` and nothing else.
 
-        None where it is not framed by its Content-Length alone (section 6.2), and where it would have to be read
-        closer to say where it ends.
+        None where it is not framed by its Content-Length alone (section 6.2), where it would have to be read closer
+        to say where it ends, and where the answer has no body whatever its head says (RFC 9110 section 9.3.2).
         """
+        if scope["method"] == "HEAD":
+            return None
         size = len(packet) - len(body)
         head = packet[:size].lower()
         # Counted in the bytes: of two lines of the same length h11 makes one field.

@@ -22,9 +22,9 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11WSConnection
 from hypercorn.typing import H11SendableEvent
 
-from tenantry.server.asgi import BODY, KNOWN, LENGTHLESS, ASGIApp, Fields, Message
+from tenantry.server.asgi import ANSWER, BODY, KNOWN, LENGTHLESS, ASGIApp, Fields, Message
 from tenantry.server.host import heads, websocket
-from tenantry.server.host.heads import AnswerHead, Head
+from tenantry.server.host.heads import Head
 from tenantry.server.host.http1 import Http1
 from tenantry.server.host.tasks import Tasks
 
@@ -70,7 +70,7 @@ class LeanHttp1(Http1):
         self._answer = answer
         self._read_all = read_all
         self._turn = turn
-        self._extensions = extensions
+        self._extensions = {**extensions, ANSWER: {}}
         self._came: deque[Message] = deque()
         self._gone = False
         self._held = b""
@@ -79,7 +79,11 @@ class LeanHttp1(Http1):
         self._packet = b""
         self._known: Head | None = None
         self._unheard = b""
-        self._begun: AnswerHead | None = None
+
+    @property
+    def header_begun(self) -> bool:
+        """Whether a part of the next request has come already; behind a known head there was nothing but its body."""
+        return self._known is None and super().header_begun
 
     async def handle(self, event: Event) -> None:
         """Take what came from the connection."""
@@ -88,7 +92,8 @@ class LeanHttp1(Http1):
         body = None if known is None else known.body(data)
         if known is not None and body is not None:
             self._known, self._unheard = known, data
-            scope = {**known.scope, "extensions": {**self._extensions, BODY: body, KNOWN: known.known}}
+            scope = known.scope
+            scope["extensions"][BODY] = body
             del event, data, known, body
             await self.send(_BUSY)
             self._begin()
@@ -106,15 +111,17 @@ class LeanHttp1(Http1):
         await self._begin_again()
 
     def _hear(self) -> None:
-        """Tell h11 of the request after all: there is more to it than an answer in one piece."""
-        packet, self._unheard = self._unheard, b""
+        """Do as always: there is more to this request than an answer in one piece."""
         self._known = None
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell h11 of the request, if it has not heard of it."""
+        packet, self._unheard = self._unheard, b""
         if packet:
             self.connection.receive_data(packet)
             self.connection.next_event()  # the request, read as it was before
             self._body_that_came()
-            if self._begun is not None:
-                self._held = self.connection.send(self._begun.response) or b""
 
     async def _handle_events(self) -> None:
         """Serve the requests that came whole or in part, one after the other."""
@@ -171,17 +178,18 @@ class LeanHttp1(Http1):
             "client": self.client,
             "server": self.server,
         }
-        if body is None:
-            return {**scope, "extensions": self._extensions}
-        scope["headers"] = [field for field in fields if field[0] != b"content-length"]
-        self._known = known = Head.of(packet, body, fields, scope)
-        more = {BODY: body} if known is None else {BODY: body, KNOWN: known.known}
-        return {**scope, "extensions": {**self._extensions, **more}}
+        scope["extensions"] = more = dict(self._extensions)
+        if body is not None:
+            more[BODY] = body
+            scope["headers"] = [field for field in fields if field[0] != b"content-length"]
+            self._known = Head.of(packet, body, fields, scope)
+            if self._known is not None:
+                more[KNOWN] = self._known.known
+        return scope
 
     def _begin(self, *, without_body: bool = False) -> None:
         self._came.clear()
         self._answered = _Answer.DUE
-        self._begun = None
         self._without_body = without_body
 
     def _body_that_came(self) -> bytes | None:
@@ -233,37 +241,44 @@ class LeanHttp1(Http1):
         await self.send(Closed())
 
     async def _send(self, message: Message) -> None:
+        if message["type"] == ANSWER and self._answered is _Answer.DUE:
+            await self._send_whole(message["status"], message["headers"], message["body"])
+            return
+        self._hear()
         if message["type"] == "http.response.start" and self._answered is _Answer.DUE:
-            self._answered = _Answer.BEGUN
-            self._without_body = self._without_body or message["status"] in LENGTHLESS
-            fields = [*message.get("headers", []), *self.config.response_headers("h11")]
-            if self.context.terminated.is_set():
-                fields.append((b"connection", b"close"))
-            begun = heads.of_answer(message["status"], tuple(fields))
-            if begun.length is None or self._without_body or self.context.terminated.is_set():
-                self._hear()
-            self._begun = begun
-            if self._unheard:
-                self._held = begun.written
-            else:
-                await self._send_h11_event(begun.response, waits=begun.length is not None)
+            await self._begin_answer(message["status"], message.get("headers", []))
         elif message["type"] == "http.response.body" and self._answered is _Answer.BEGUN:
-            data, more = message.get("body", b""), message.get("more_body", False)
-            whole = not more and self._begun is not None and self._begun.length == len(data)
-            if not whole:
-                self._hear()
-            elif self._unheard:
-                self._answered = _Answer.SENT
-                data, self._held = self._held + data, b""
-                await self._answer(data)
-                return
-            if data and not self._without_body:
-                await self._send_h11_event(h11.Data(data=data))
-            if not more:
-                self._answered = _Answer.SENT
-                await self._send_h11_event(h11.EndOfMessage())
+            await self._go_on(message.get("body", b""), more=message.get("more_body", False))
         else:
             raise RuntimeError(f"{message['type']} has no place after an answer that is {self._answered.name}")
+
+    async def _send_whole(self, status: int, fields: Fields, body: bytes) -> None:
+        """Send an answer in one piece: to a request that h11 has not heard of, it need not hear of that either."""
+        if self._unheard and status not in LENGTHLESS and not self.context.terminated.is_set():
+            head = heads.of_answer(status, (*fields, *self.config.response_headers("h11")))
+            if head.length == len(body):
+                self._answered = _Answer.SENT
+                await self._answer(head.written + body)
+                return
+        self._tell()
+        await self._begin_answer(status, fields)
+        await self._go_on(body, more=False)
+
+    async def _begin_answer(self, status: int, fields: Fields) -> None:
+        self._answered = _Answer.BEGUN
+        self._without_body = self._without_body or status in LENGTHLESS
+        fields = [*fields, *self.config.response_headers("h11")]
+        if self.context.terminated.is_set():
+            fields.append((b"connection", b"close"))
+        head = heads.of_answer(status, tuple(fields))
+        await self._send_h11_event(head.response, waits=head.length is not None)
+
+    async def _go_on(self, data: bytes, *, more: bool) -> None:
+        if data and not self._without_body:
+            await self._send_h11_event(h11.Data(data=data))
+        if not more:
+            self._answered = _Answer.SENT
+            await self._send_h11_event(h11.EndOfMessage())
 
     async def _begin_again(self) -> None:
         """Be ready for the next request, or close where this one or its answer did not come to its end."""
