@@ -6,6 +6,7 @@ product: each is a bug that a harness must catch, else the harness can't be beli
 """
 
 import argparse
+import math
 import os
 import re
 import sqlite3
@@ -23,7 +24,7 @@ import trio
 from tenantry.audit import record
 from tenantry.server import audit_writer
 from tenantry.server.audit_log import FILE_NAME, AuditLog
-from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
+from tenantry.server.audit_writer import AuditUnavailable, AuditWriter, Ticket
 
 QUEUE_MAX = 64
 # The writer tries again after a time that is for operators; a harness has no time.
@@ -109,23 +110,32 @@ def lying_disk(level: str) -> Iterator[None]:
     assert lied, "nothing was planted: the log does not say how it is flushed"
 
 
+def promised(entry: bytes) -> Ticket:
+    """Give a ticket that says of an entry that it is durable, though it is not."""
+    ticket = Ticket(entry, math.inf)
+    ticket.is_durable = True
+    ticket.settle()
+    return ticket
+
+
 @contextmanager
 def early_acknowledgement() -> Iterator[None]:
-    """Plant an append that returns while its record is still on the way."""
-    append = AuditWriter.append
+    """Plant a writer that says a record is durable while it is still on the way."""
+    hand_in = AuditWriter.hand_in
 
-    async def hand_over(writer: AuditWriter, body: bytes) -> None:
-        trio.lowlevel.spawn_system_task(_silent, append, writer, body)
+    def promise(writer: AuditWriter, body: bytes) -> Ticket:
+        trio.lowlevel.spawn_system_task(_silent, hand_in, writer, body)
+        return promised(body)
 
-    with patch.object(AuditWriter, "append", hand_over):
+    with patch.object(AuditWriter, "hand_in", promise):
         yield
 
 
-async def _silent(append: Callable[..., Any], *arguments: object) -> None:
+async def _silent(hand_in: Callable[..., Ticket], *arguments: object) -> None:
     for _ in range(HEAD_START):  # a quick commit would have written the record before the answer has left
         await trio.lowlevel.checkpoint()
     try:
-        await append(*arguments)
+        await hand_in(*arguments).durable()
     except AuditUnavailable:
         return
 

@@ -76,6 +76,7 @@ class InProcess:
         path: Path,
         bus: Bus,
         now: Callable[[], float],
+        audit: AuditWriter,
     ) -> None:
         self.app = app
         self.parts = parts
@@ -84,6 +85,7 @@ class InProcess:
         self.path = path
         self.bus = bus
         self.now = now
+        self.audit = audit
 
     def records(self) -> list[dict[str, Any]]:
         """The audit log as it stands on the disk."""
@@ -324,7 +326,9 @@ async def in_process(
                 serving.start_soon(parts.turns.run)
                 await serving.start(parts.tasks.run)
                 serving.start_soon(parts.feed.run)
-                yield InProcess(app, parts=parts, config=config, store=store, path=path, bus=bus, now=clock)
+                yield InProcess(
+                    app, parts=parts, config=config, store=store, path=path, bus=bus, now=clock, audit=audit
+                )
                 serving.cancel_scope.cancel()
         finally:
             audit.close()

@@ -144,7 +144,7 @@ async def test_a_batch_is_bounded_and_nothing_is_lost_at_a_close():
     assert set(outcomes.values()) == {"durable"}
 
 
-async def test_a_full_queue_slows_callers_down():
+async def test_where_too_much_waits_nothing_more_is_begun_and_nothing_is_lost():
     disk = Disk()
     writer = AuditWriter(disk, queue_max=2)
     outcomes: dict[bytes, str] = {}
@@ -152,15 +152,43 @@ async def test_a_full_queue_slows_callers_down():
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
             async with trio.open_nursery() as callers:
-                for number in range(6):
-                    callers.start_soon(append_into, writer, b"%d" % number, outcomes)
+                callers.start_soon(append_into, writer, b"first", outcomes)
                 await disk.entered.wait()
+                for number in range(2):
+                    writer.check()
+                    callers.start_soon(append_into, writer, b"%d" % number, outcomes)
+                    await trio.testing.wait_all_tasks_blocked()
+                with pytest.raises(AuditUnavailable, match="too many"):
+                    writer.check()
+                callers.start_soon(append_into, writer, b"begun before", outcomes)
                 await trio.testing.wait_all_tasks_blocked()
                 assert outcomes == {}
                 disk.gate.set()
+            writer.check()
             writer.close()
 
-    assert sum(len(batch) for batch in disk.batches) == 6
+    assert disk.batches == [[b"first"], [b"0", b"1", b"begun before"]]
+    assert set(outcomes.values()) == {"durable"}
+
+
+async def test_what_was_handed_in_is_written_though_nobody_waits_for_it():
+    disk = Disk()
+    disk.gate.set()
+    writer = AuditWriter(disk, queue_max=10)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                writer.hand_in(b"left alone")
+                await trio.lowlevel.checkpoint()
+            ticket = writer.hand_in(b"waited for later")
+            while not ticket.is_settled:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            await ticket.durable()
+            writer.close()
+
+    assert [entry for batch in disk.batches for entry in batch] == [b"left alone", b"waited for later"]
 
 
 async def test_after_a_failed_commit_everyone_who_waits_is_refused_and_nothing_more_is_written():
@@ -226,7 +254,7 @@ async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_aft
             await nursery.start(writer.run)
             while not disk.signed:
                 await trio.testing.wait_all_tasks_blocked(0.001)
-            async with trio.open_nursery() as callers:  # one in the commit, one queued, one waiting to be queued
+            async with trio.open_nursery() as callers:  # one in the commit, two queued
                 for number in range(3):
                     callers.start_soon(append_into, writer, b"%d" % number, outcomes)
                     await disk.entered.wait()
@@ -239,7 +267,7 @@ async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_aft
                 await trio.testing.wait_all_tasks_blocked(0.001)
             writer.close()
 
-    assert disk.batches == [[b"0"], [b"1"]]
+    assert disk.batches == [[b"0"], [b"1", b"2"]]
 
 
 async def test_the_deadline_holds_for_a_record_that_was_committed_on_the_spot_and_held_the_loop_up(monkeypatch):
@@ -280,6 +308,8 @@ async def test_a_checkpoint_comes_at_the_start_at_the_end_and_when_records_have_
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
+            while not disk.signed:
+                await trio.testing.wait_all_tasks_blocked(0.001)
             for number in range(2):
                 await writer.append(b"%d" % number)
             while 2 not in disk.signed:

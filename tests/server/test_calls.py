@@ -33,7 +33,7 @@ ALICE = Principal(
 
 
 class Audit:
-    """A recorder that keeps what it was given; at its gate an append waits, shielded as the real one is."""
+    """A recorder that keeps what it was given; at its gate a ticket waits, shielded as the real one does."""
 
     def __init__(self) -> None:
         self.entries: list[dict[str, object]] = []
@@ -43,21 +43,32 @@ class Audit:
         self.down = False
         self.alike: list[dict[str, object]] = []
 
-    async def append(self, entry: bytes) -> None:
-        with trio.CancelScope(shield=True):
-            await self.gate.wait()
-            await trio.lowlevel.checkpoint()
-        if self.fails:
-            raise AuditUnavailable("no disk")
-        self.entries.append(record.decode(entry))
+    def hand_in(self, entry: bytes) -> "Held":
+        return Held(self, entry)
 
-    async def append_denial(self, entry: bytes, denial: Denial) -> None:
+    def hand_in_denial(self, entry: bytes, denial: Denial) -> "Held":
         self.alike.append(json.loads(denial.about))
-        await self.append(entry)
+        return Held(self, entry)
 
     def check(self) -> None:
         if self.down:
             raise AuditUnavailable("no disk")
+
+
+class Held:
+    """A ticket of an `Audit`."""
+
+    def __init__(self, audit: Audit, entry: bytes) -> None:
+        self._audit = audit
+        self._entry = entry
+
+    async def durable(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._audit.gate.wait()
+            await trio.lowlevel.checkpoint()
+        if self._audit.fails:
+            raise AuditUnavailable("no disk")
+        self._audit.entries.append(record.decode(self._entry))
 
 
 class OneTool:

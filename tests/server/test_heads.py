@@ -34,7 +34,11 @@ def read(packet: bytes) -> tuple[h11.Request, bytes] | None:
 
 def known(packet: bytes = PACKET) -> Head | None:
     found = read(packet)
-    return None if found is None else Head.of(packet, found[1], list(found[0].headers), {"method": found[0].method.decode()})
+    return (
+        None
+        if found is None
+        else Head.of(packet, found[1], list(found[0].headers), {"method": found[0].method.decode()})
+    )
 
 
 def but_for_the_length(request: h11.Request) -> tuple[bytes, bytes, bytes, Fields]:

@@ -1,17 +1,22 @@
-"""The one task that writes the audit log: records in over a bounded channel, acknowledged when durable.
+"""The one task that writes the audit log: records are handed in, and acknowledged when durable.
 
-While one commit is flushing, what arrives gathers in the channel and becomes the next batch; whatever else the loop
-has to do comes first, and a lone caller, for whom there is nothing else to do, never waits for company. After a
-failed commit nothing is acknowledged and nothing is tried again on that file handle, for what a failed flush left
-can't be known: the file is opened afresh, held against what was acknowledged, and only then written to again.
+What is handed in while one commit is flushing becomes the next batch; whatever else the loop has to do comes first,
+and a lone caller, for whom there is nothing else to do, never waits for company. After a failed commit nothing is
+acknowledged and nothing is tried again on that file handle, for what a failed flush left can't be known: the file is
+opened afresh, held against what was acknowledged, and only then written to again.
+
+Handing in and waiting are two steps, so that whoever waits can first let go of all that made the record: what a
+hundred callers hold while they wait is fetched back into the processor's cache when they go on.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 import structlog
@@ -60,8 +65,50 @@ class AuditHealth:
     reason: str = ""
 
 
+class Ticket:
+    """An entry that was handed in, and the task that waits for it; one at the most."""
+
+    __slots__ = ("due", "entry", "is_durable", "is_late", "is_settled", "task", "why")
+
+    def __init__(self, entry: bytes | Denial, due: float) -> None:
+        self.entry = entry
+        self.due = due
+        """When nobody waits for it any longer: trio's clock, seconds."""
+        self.is_durable = self.is_late = self.is_settled = False
+        self.why: Exception | None = None
+        self.task: trio.lowlevel.Task | None = None
+
+    async def durable(self) -> None:
+        """Return when the entry is durable.
+
+        Nothing cancels that: an entry that was handed in will be written, and who answers for it must know. Raises
+        `AuditUnavailable` where the log failed, and at the deadline; after that the entry may still become a record.
+        """
+        if not self.is_settled:
+            self.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        if self.is_late:
+            raise AuditUnavailable("the audit log is slow")
+        if not self.is_durable:
+            raise AuditUnavailable("the audit log failed") from self.why
+
+    def settle(self, why: Exception | None = None) -> None:
+        """Wake whoever waits; more than once is no more than once. `why` says what keeps it from being durable."""
+        if not self.is_settled:
+            self.is_settled = True
+            self.why = why
+            if self.task is not None:
+                trio.lowlevel.reschedule(self.task)
+
+
 class Recorder(Protocol):
     """What everything that leaves a trace is given."""
+
+    def hand_in(self, entry: bytes) -> Ticket:
+        """Take `entry`: nothing may be answered before its ticket says that it is durable."""
+
+    def hand_in_denial(self, entry: bytes, denial: Denial) -> Ticket:
+        """Do as `hand_in`, or where there were many alike count `denial` as durably instead."""
 
     async def append(self, entry: bytes) -> None:
         """Return when `entry` is durable; raise `AuditUnavailable` if it is not known to be."""
@@ -70,7 +117,7 @@ class Recorder(Protocol):
         """Do as `append`, or where there were many alike count `denial` as durably instead."""
 
     def check(self) -> None:
-        """Raise `AuditUnavailable` where an append would have little hope: ask before doing what needs a record."""
+        """Raise `AuditUnavailable` where a record would have little hope: ask before doing what needs one."""
 
 
 class Log(Protocol):
@@ -93,36 +140,11 @@ class Log(Protocol):
         """After a failed commit: open the file afresh; raise where it lacks what was acknowledged."""
 
 
-class _Ticket:
-    """An entry on its way, and the task that waits for it."""
-
-    __slots__ = ("due", "durable", "entry", "late", "settled", "task")
-
-    def __init__(self, entry: bytes | Denial, due: float) -> None:
-        self.entry = entry
-        self.due = due
-        self.durable = self.late = self.settled = False
-        self.task: trio.lowlevel.Task | None = None
-
-    async def wait(self) -> None:
-        """Return when it is settled. Nothing cancels that: no scope is needed to shield from what can't happen."""
-        if not self.settled:
-            self.task = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
-
-    def settle(self) -> None:
-        """Wake whoever waits; more than once is no more than once."""
-        if not self.settled:
-            self.settled = True
-            if self.task is not None:
-                trio.lowlevel.reschedule(self.task)
-
-
 class AuditWriter:
     """Turns concurrent appends into batches for a log.
 
-    `queue_max` bounds the entries that wait; a full queue makes `append` wait, which slows callers instead of losing
-    records. Nobody waits longer than `deadline_s`. In a minute the first `denials_recorded` denials of a kind are
+    `queue_max` bounds the entries that wait: `check` refuses what would need one more. Nobody waits longer than
+    `deadline_s`. In a minute the first `denials_recorded` denials of a kind are
     records of their own. With `on_the_spot` a batch is committed in the event loop's thread, as long as
     commits are quick. `clock` gives seconds since the epoch; `committed` is told the number of records and the
     seconds of each commit.
@@ -143,14 +165,16 @@ class AuditWriter:
         self._audit_log = log
         self._committed = committed
         self._on_the_spot = on_the_spot
-        self._send, self._receive = trio.open_memory_channel[_Ticket](queue_max)
+        self._queue: deque[Ticket] = deque()
+        self._queue_max = queue_max
+        self._batch: list[Ticket] = []
+        self._come = trio.Event()
         self._deadline_s = deadline_s
         self._checkpoint_s = checkpoint_s
         self._sign_at = -math.inf
         self._summarise_at = -math.inf
         self._beside = Beside()
         self._company = Patience()
-        self._outstanding: dict[_Ticket, None] = {}
         self._windows = DenialWindows(most=denials_recorded)
         self._clock = clock
         self._closed = trio.Event()
@@ -163,46 +187,49 @@ class AuditWriter:
     @property
     def waiting(self) -> int:
         """How many entries wait to be written."""
-        return self._receive.statistics().current_buffer_used
+        return len(self._queue)
 
     def check(self) -> None:
-        """Raise `AuditUnavailable` while the log is slow or failing."""
+        """Raise `AuditUnavailable` while the log is slow or failing, or too much waits for it."""
         if self.health.state is not State.OK:
             raise AuditUnavailable(f"the audit log is {self.health.state.value}: {self.health.reason}")
+        if len(self._queue) >= self._queue_max:
+            raise AuditUnavailable("too many records wait for the audit log")
+
+    def hand_in(self, entry: bytes) -> Ticket:
+        """Take an entry, which becomes a record whatever happens to whoever handed it in.
+
+        Raises `AuditUnavailable` once the log is closed and while it is failing.
+        """
+        return self._take(entry)
+
+    def hand_in_denial(self, entry: bytes, denial: Denial) -> Ticket:
+        """Do as `hand_in` for the first denials of a kind in a minute; count the others, as durably."""
+        alone = self._windows.admits(denial.about, denial.time_us / 1_000_000)
+        return self._take(entry if alone else denial)
 
     async def append(self, entry: bytes) -> None:
-        """Return when `entry` is durable.
-
-        Shielded: a caller that is cancelled still waits, because an entry that was handed over will be written,
-        and its caller must know. Raises `AuditUnavailable` once the log is closed, while it is failing, and at the
-        deadline; after that last one the entry may still become a record.
-        """
-        await self._put(entry)
+        """Return when `entry` is durable; raises as `hand_in` and `Ticket.durable` do."""
+        await self.hand_in(entry).durable()
 
     async def append_denial(self, entry: bytes, denial: Denial) -> None:
-        """Do as `append` for the first denials of a kind in a minute; count the others, as durably."""
-        alone = self._windows.admits(denial.about, denial.time_us / 1_000_000)
-        await self._put(entry if alone else denial)
+        """Do as `append`, with `hand_in_denial`."""
+        await self.hand_in_denial(entry, denial).durable()
 
-    async def _put(self, entry: bytes | Denial) -> None:
-        ticket = _Ticket(entry, trio.current_time() + self._deadline_s)
-        self._outstanding[ticket] = None
-        try:
-            await self._hand_over(ticket)
-            await ticket.wait()
-        finally:
-            del self._outstanding[ticket]
-        if ticket.late:
-            if not ticket.durable and self.health.state is State.OK:
-                self._become(State.SLOW, f"an append took longer than {self._deadline_s:g} s")
-            raise AuditUnavailable("the audit log is slow")
-        if not ticket.durable:
-            raise AuditUnavailable("the audit log failed") from self.failure
+    def _take(self, entry: bytes | Denial) -> Ticket:
+        if self.health.state is State.FAILING:
+            raise AuditUnavailable("the audit log is failing") from self.failure
+        if self._closed.is_set():
+            raise AuditUnavailable("the audit log is closed") from self.failure
+        ticket = Ticket(entry, trio.current_time() + self._deadline_s)
+        self._queue.append(ticket)
+        self._come.set()
+        return ticket
 
     def close(self) -> None:
         """Take no more entries; `run` writes what is queued and returns."""
-        self._send.close()
         self._closed.set()
+        self._come.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write until `close`; shielded, so that nothing else ends it.
@@ -221,80 +248,67 @@ class AuditWriter:
 
     async def _run(self) -> None:
         try:
-            while (batch := await self._next()) is not None:
-                await self._gather_more(batch)
+            while await self._has_work():
+                self._gather()
+                await self._gather_more()
                 now = trio.current_time()
-                await self._write(batch, sign=now >= self._sign_at, summarise=now >= self._summarise_at)
+                await self._write(sign=now >= self._sign_at, summarise=now >= self._summarise_at)
             if self.failure is None:
-                await self._write([], sign=True, summarise=True)
+                await self._write(sign=True, summarise=True)
         finally:
             self._refuse_waiting()
-            self._receive.close()
+
+    async def _has_work(self) -> bool:
+        """Return when there is something to write, or it is time for a checkpoint; False when no more will come."""
+        if self.failure is not None:  # only a close ends the tries to recover
+            return False
+        if not self._queue and not self._closed.is_set():
+            self._come = trio.Event()
+            with trio.move_on_at(min(self._sign_at, self._summarise_at)):
+                await self._come.wait()
+            return bool(self._queue) or not self._closed.is_set()
+        return bool(self._queue)
 
     async def _keep_time(self) -> None:
         """Settle what nobody waits for any longer: one timer for all, for the oldest entry is due first."""
         while True:
-            oldest = next(iter(self._outstanding), None)
+            oldest = next(self._unsettled(), None)
             await trio.sleep_until(trio.current_time() + self._deadline_s if oldest is None else oldest.due)
-            for ticket in self._outstanding:
+            for ticket in self._unsettled():
                 if ticket.due > trio.current_time():
                     break
-                ticket.late = ticket.late or not ticket.settled
+                ticket.is_late = True
                 ticket.settle()
+                if self.health.state is State.OK:
+                    self._become(State.SLOW, f"a record took longer than {self._deadline_s:g} s")
 
-    async def _hand_over(self, ticket: _Ticket) -> None:
-        if self.health.state is State.FAILING:
-            raise AuditUnavailable("the audit log is failing") from self.failure
-        try:
-            try:
-                self._send.send_nowait(ticket)
-            except trio.WouldBlock:
-                with trio.CancelScope(shield=True, deadline=ticket.due):
-                    await self._send.send(ticket)
-                    return
-                ticket.late = True
-                ticket.settle()
-        except (trio.ClosedResourceError, trio.BrokenResourceError):
-            raise AuditUnavailable("the audit log is closed") from self.failure
+    def _unsettled(self) -> Iterator[Ticket]:
+        return (ticket for ticket in chain(self._batch, self._queue) if not ticket.is_settled)
 
-    async def _next(self) -> list[_Ticket] | None:
-        """Give what has gathered; nothing when it is time for a checkpoint, None when no more will come."""
-        if self.failure is not None:  # only a close ends the tries to recover
-            return None
-        with trio.move_on_at(min(self._sign_at, self._summarise_at)):
-            try:
-                return self._gather([await self._receive.receive()])
-            except trio.EndOfChannel:
-                return None
-        return []
+    def _gather(self) -> None:
+        while self._queue and len(self._batch) < BATCH_MAX:
+            self._batch.append(self._queue.popleft())
 
-    def _gather(self, batch: list[_Ticket]) -> list[_Ticket]:
-        while len(batch) < BATCH_MAX:
-            try:
-                batch.append(self._receive.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
-        return batch
-
-    async def _gather_more(self, batch: list[_Ticket]) -> None:
+    async def _gather_more(self) -> None:
         """Wait a round of the loop, and one more as long as the last one brought something: one flush is for all.
 
         Where records come one by one there is nothing to wait for, and that is tried ever more seldom.
         """
-        had = 0
+        batch, had = self._batch, 0
         if len(batch) == 1 and not self._company.has():
             return
         until = trio.current_time() + GATHER_S
         while had < len(batch) < BATCH_MAX and trio.current_time() < until:
             had = len(batch)
             await trio.lowlevel.checkpoint()
-            self._gather(batch)
+            self._gather()
         if len(batch) > 1:
             self._company.kept()
-        else:
+        elif batch:
             self._company.lost()
 
-    async def _write(self, batch: list[_Ticket], *, sign: bool, summarise: bool) -> None:
+    async def _write(self, *, sign: bool, summarise: bool) -> None:
+        batch = self._batch
         entries = [ticket.entry for ticket in batch if isinstance(ticket.entry, bytes)]
         denials = [ticket.entry for ticket in batch if isinstance(ticket.entry, Denial)]
         commit = partial(self._audit_log.commit, entries, sign=sign, denials=denials, summarise=summarise)
@@ -306,15 +320,16 @@ class AuditWriter:
         else:
             ended = trio.current_time()
             for ticket in batch:
-                ticket.durable = True
-                ticket.late = ended > ticket.due  # the timer stands still with the loop
+                ticket.is_durable = True
+                ticket.is_late = ended > ticket.due  # the timer stands still with the loop
             self._committed(len(batch), ended - began)
             self.news.set()
             self.news = trio.Event()
             self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)
         finally:
+            self._batch = []
             for ticket in batch:
-                ticket.settle()
+                ticket.settle(self.failure)
         if self.failure is not None:
             await self._recover(self.failure)
 
@@ -360,9 +375,5 @@ class AuditWriter:
         (_log.info if state is State.OK else _log.error)(f"the audit log is {state.value}", reason=reason or None)
 
     def _refuse_waiting(self) -> None:
-        # Whoever is queued or blocked in `send` wakes without an acknowledgement.
-        while True:
-            try:
-                self._receive.receive_nowait().settle()
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
+        while self._queue:
+            self._queue.popleft().settle(self.failure)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -23,7 +23,7 @@ from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.tools import ArgumentError, Tool, ToolError
 from tenantry.policy import Denied, Directory, Feature, Reason
 from tenantry.server import figures
-from tenantry.server.audit_writer import Recorder
+from tenantry.server.audit_writer import Recorder, Ticket
 from tenantry.server.channels import Channel
 from tenantry.server.cut import Cause, Cut
 from tenantry.server.figures import Figures
@@ -70,6 +70,24 @@ class Ended:
     """What ended it from outside."""
 
 
+class Recording:
+    """A call's record on its way to the disk."""
+
+    __slots__ = ("_count", "_ticket")
+
+    def __init__(self, ticket: Ticket, count: Callable[[], None]) -> None:
+        """`count` is called when the record is durable, or known not to be."""
+        self._ticket = ticket
+        self._count = count
+
+    async def durable(self) -> None:
+        """Return when the record is durable; raises `AuditUnavailable` where it is not known to be."""
+        try:
+            await self._ticket.durable()
+        finally:
+            self._count()
+
+
 Run = Callable[[Channel], Awaitable[Object]]
 """Runs the function and gives the result's body; raises what the function raises, and `ArgumentError`."""
 
@@ -100,43 +118,62 @@ class Calls:
         return policy.decide(principal, feature, self._directory())
 
     async def call(self, principal: Principal, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
-        """Decide on the call, run it if it is allowed, and return once its record is durable.
+        """Do as `carry_out`, and return once the record is durable."""
+        ended, recording = await self.carry_out(principal, call, run, channel, cut)
+        await recording.durable()
+        return ended
 
-        A call that is cut or cancelled is recorded too: the append is shielded. Raises `AuditUnavailable` where there
-        is no record, and then nothing may be answered but that.
+    async def carry_out(
+        self, principal: Principal, call: Call, run: Run, channel: Channel, cut: Cut
+    ) -> tuple[Ended, Recording]:
+        """Decide on the call, run it if it is allowed, and hand its record in.
+
+        Nothing of how it ended may be answered before the recording is durable. A call that is cut or cancelled is
+        recorded too. Raises `AuditUnavailable` where there is no record, and then nothing may be answered but that.
         """
         self._audit.check()  # no tool runs that could leave no record
-        started, clock_started = perf_counter_ns(), self._clock()
+        began = int(self._clock() * 1_000_000), perf_counter_ns()
         decision = self.decide(principal, call.feature)
-        ended = Ended(outcome=Outcome.CANCELLED)
         try:
             if isinstance(decision, Denied):
                 ended = _refusal(principal, call, decision)
             else:
                 ended = await self._run(call, run, channel, cut)
-        finally:
-            duration_us = (perf_counter_ns() - started) // 1000
-            time_us = int(clock_started * 1_000_000)
-            decided = "denied" if isinstance(decision, Denied) else "allowed"
-            entry = self._form(call.feature.kind, decided, *principal.binding, call.revision.name).encode(
-                time_us=time_us,
-                duration_us=duration_us,
-                outcome=ended.outcome.value,
-                reason=decision.reason if isinstance(decision, Denied) else None,
-                **_how(call),
-            )
-            if isinstance(decision, Denied):
-                await self._audit.append_denial(entry, Denial(_about(principal, call, decision), time_us))
-            else:
-                await self._audit.append(entry)
-            self._count(principal.tenant, call.feature, decision, ended.outcome, perf_counter_ns() - started)
-        return ended
+        except BaseException:  # cancelled from outside of the call: it is over when its record is durable, too
+            await self._hand_in(principal, call, decision, Outcome.CANCELLED, began).durable()
+            raise
+        return ended, self._hand_in(principal, call, decision, ended.outcome, began)
+
+    def _hand_in(
+        self,
+        principal: Principal,
+        call: Call,
+        decision: policy.Allowed | Denied,
+        outcome: Outcome,
+        began: tuple[int, int],
+    ) -> Recording:
+        # `began`: microseconds since the epoch, and nanoseconds of the clock that never jumps
+        time_us, started = began
+        decided = "denied" if isinstance(decision, Denied) else "allowed"
+        entry = self._form(call.feature.kind, decided, *principal.binding, call.revision.name).encode(
+            time_us=time_us,
+            duration_us=(perf_counter_ns() - started) // 1000,
+            outcome=outcome.value,
+            reason=decision.reason if isinstance(decision, Denied) else None,
+            **_how(call),
+        )
+        if isinstance(decision, Denied):
+            ticket = self._audit.hand_in_denial(entry, Denial(_about(principal, call, decision), time_us))
+        else:
+            ticket = self._audit.hand_in(entry)
+        count = partial(self._count, principal.tenant, call.feature, decision, outcome, started)
+        return Recording(ticket, count)
 
     def _count(
-        self, tenant: str, feature: Feature, decision: policy.Allowed | Denied, outcome: Outcome, nanoseconds: int
+        self, tenant: str, feature: Feature, decision: policy.Allowed | Denied, outcome: Outcome, started: int
     ) -> None:
         named = feature if feature in self._directory().needed else Feature(feature.kind, figures.UNKNOWN)
-        self._figures.call(tenant, named, outcome.value, nanoseconds / 1e9)
+        self._figures.call(tenant, named, outcome.value, (perf_counter_ns() - started) / 1e9)
         if isinstance(decision, Denied):
             self._figures.denial(tenant, decision.reason.value)
 

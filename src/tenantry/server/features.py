@@ -22,7 +22,7 @@ from tenantry.mcp.tools import ArgumentError, TaskSupport, Tool
 from tenantry.oauth import bearer
 from tenantry.policy import Denied, Feature
 from tenantry.server.asgi import Answer, Exchange
-from tenantry.server.calls import Call, Calls, Ended, Run, invoke, running_tool, unknown
+from tenantry.server.calls import Call, Calls, Ended, Recording, Run, invoke, running_tool, unknown
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel
 from tenantry.server.cut import Cause, Cut, GrantEnded
@@ -70,6 +70,14 @@ class Incoming:
         if not isinstance(value, dict):
             raise self.invalid(f"{name} must be an object")
         return value
+
+
+@dataclass(slots=True)
+class Recorded:
+    """An answer that may leave once its record is durable: `Features.release` waits for that."""
+
+    response: web.Response
+    recording: Recording
 
 
 class Features:
@@ -139,7 +147,7 @@ class Features:
 
     # --- calls
 
-    async def call_tool(self, incoming: Incoming) -> Answer:
+    async def call_tool(self, incoming: Incoming) -> Answer | Recorded:
         """`tools/call`."""
         call = self._call(incoming, Feature("tool", incoming.text("name")), incoming.object("arguments"))
         tool = self.tool(incoming, call)
@@ -160,7 +168,7 @@ class Features:
             param_headers.check(incoming.exchange.request.headers, tool.headers, call.arguments, id_=call.id)
         return tool
 
-    async def get_prompt(self, incoming: Incoming) -> Answer:
+    async def get_prompt(self, incoming: Incoming) -> Answer | Recorded:
         """`prompts/get`."""
         call = self._call(incoming, Feature("prompt", incoming.text("name")), incoming.object("arguments"))
 
@@ -175,7 +183,7 @@ class Features:
 
         return await self._answer_call(incoming, call, run, talks=True)
 
-    async def read_resource(self, incoming: Incoming) -> Answer:
+    async def read_resource(self, incoming: Incoming) -> Answer | Recorded:
         """`resources/read`."""
         uri = incoming.text("uri")
         found = resources.find(uri, self._resources())
@@ -207,24 +215,41 @@ class Features:
             session=None if session is None else session[:8].hex(),
         )
 
-    async def _answer_call(self, incoming: Incoming, call: Call, run: Run, *, talks: bool) -> Answer:
-        modern = incoming.revision.era is Era.MODERN
+    async def _answer_call(self, incoming: Incoming, call: Call, run: Run, *, talks: bool) -> Answer | Recorded:
         if talks:
             return await self._answer_talking(incoming, call, run)
-        if modern:
+        if incoming.revision.era is Era.MODERN:
             async with incoming.exchange.noticing_departure(incoming.cut.leave):
-                ended = await self._ended(incoming, call, run)
+                ended, recording = await self._ended(incoming, call, run)
         else:
-            ended = await self._ended(incoming, call, run)
+            ended, recording = await self._ended(incoming, call, run)
+        if ended.body is not None:
+            return Recorded(incoming.answer(ended.body), recording)
+        await self._release(recording, incoming.principal)
         if ended.cut is not None:
             return await _cut_short(incoming, ended.cut)
         return self.answer_ended(incoming, call, ended)
+
+    async def release(self, answer: Answer | Recorded, principal: Principal) -> Answer:
+        """Give an answer that may leave; raises `AuditUnavailable` for one whose record is not known to be durable.
+
+        To be asked where nothing of the request is held any more but its answer.
+        """
+        if not isinstance(answer, Recorded):
+            return answer
+        await self._release(answer.recording, principal)
+        return answer.response
+
+    async def _release(self, recording: Recording, principal: Principal) -> None:
+        await recording.durable()
+        await self._turns.take(principal.tenant)  # one commit wakes all whose records were in it
 
     async def _answer_talking(self, incoming: Incoming, call: Call, run: Run) -> Answer:
         answer: web.Response | None = None
         cause = Cause.LEFT
         async with incoming.stream.attended(leaving_cancels=incoming.revision.era is Era.MODERN):
-            ended = await self._ended(incoming, call, run)
+            ended, recording = await self._ended(incoming, call, run)
+            await self._release(recording, incoming.principal)
             if ended.outcome is Outcome.CONTINUED and incoming.continue_as_task is not None:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
             if ended.cut is None:
@@ -235,11 +260,9 @@ class Features:
             return await _cut_short(incoming, cause)
         return await incoming.stream.finish(answer)
 
-    async def _ended(self, incoming: Incoming, call: Call, run: Run) -> Ended:
+    async def _ended(self, incoming: Incoming, call: Call, run: Run) -> tuple[Ended, Recording]:
         with self._ongoing.ending(incoming.principal, incoming.cut.grant_ended):
-            ended = await self._calls.call(incoming.principal, call, run, incoming.channel, incoming.cut)
-        await self._turns.take(incoming.principal.tenant)  # one commit wakes all whose records were in it
-        return ended
+            return await self._calls.carry_out(incoming.principal, call, run, incoming.channel, incoming.cut)
 
     def _answered(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:
         # An error is an answer too: on a stream that has begun there is no other way to give it.

@@ -21,7 +21,7 @@ from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, LegacyChannel, Line
 from tenantry.server.event_store import EventStore
-from tenantry.server.features import Features, Incoming, answer_error
+from tenantry.server.features import Features, Incoming, Recorded, answer_error
 from tenantry.server.inbox import Inbox
 from tenantry.server.request_stream import JSON, RequestStream
 from tenantry.server.sessions import Sessions, UnknownSession, digest_of
@@ -60,7 +60,7 @@ class LegacyEra:
         self._inbox = Inbox(bus)
         self._streams = StandaloneStreams(sessions=sessions, events=events, changes=changes, bus=bus)
         sessions.on_end = self._forget
-        self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {
+        self._methods: dict[str, Callable[[Incoming], Awaitable[Answer | Recorded]]] = {
             "ping": self._ping,
             "logging/setLevel": self._set_level,
             "tools/list": features.list_tools,
@@ -84,7 +84,7 @@ class LegacyEra:
 
     # --- one message
 
-    async def message(self, exchange: Exchange, principal: Principal, routed: Legacy) -> Answer:
+    async def message(self, exchange: Exchange, principal: Principal, routed: Legacy) -> Answer | Recorded:
         """Answer one message; raises `RemoteProtocolError`."""
         if isinstance(routed.message, Request) and routed.message.method == "initialize":
             return await self._initialize(principal, routed.message)
@@ -93,7 +93,7 @@ class LegacyEra:
 
     async def _in_session(
         self, exchange: Exchange, principal: Principal, routed: Legacy, session: Session | None, *, stream: bool
-    ) -> Answer:
+    ) -> Answer | Recorded:
         message = routed.message
         if isinstance(message, Response):
             if session is not None:
@@ -189,6 +189,7 @@ class LegacyEra:
             message = _batched(value)
             routed = Legacy(message=message, header_revision=revision)
             answer = await self._in_session(exchange, principal, routed, session, stream=False)
+            answer = await self._features.release(answer, principal)
         except RemoteProtocolError as error:
             answer = answer_error(error, Era.LEGACY)
         return answer.body or None if isinstance(answer, web.Response) else None

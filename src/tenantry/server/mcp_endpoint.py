@@ -15,7 +15,7 @@ from tenantry.server.admission import Admission
 from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes
 from tenantry.server.authentication import Authentication
 from tenantry.server.cut import GrantEnded
-from tenantry.server.features import answer_error
+from tenantry.server.features import Features, Recorded, answer_error
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.modern import ModernEra
 from tenantry.server.ongoing import Ongoing
@@ -31,6 +31,7 @@ class McpEndpoint:
         authentication: Authentication,
         ongoing: Ongoing,
         admission: Admission,
+        features: Features,
         legacy: LegacyEra,
         modern: ModernEra,
     ) -> None:
@@ -39,9 +40,10 @@ class McpEndpoint:
         self._authentication = authentication
         self._ongoing = ongoing
         self._admission = admission
+        self._features = features
         self._legacy = legacy
         self._modern = modern
-        self._served: dict[str, Callable[[Exchange, Principal], Awaitable[Answer]]] = {"POST": self._post}
+        self._served: dict[str, Callable[[Exchange, Principal], Awaitable[Answer | Recorded]]] = {"POST": self._post}
         if config.mode.sessions:
             self._served |= {"GET": self._get, "DELETE": self._delete}
 
@@ -57,7 +59,7 @@ class McpEndpoint:
         size = min(exchange.size, self._body_bytes)
         share = await self._admission.begin(principal.tenant, size=size)
         try:
-            answer = await serve(exchange, principal)
+            answer = await self._features.release(await serve(exchange, principal), principal)
             return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
         except RemoteProtocolError as error:
             return answer_error(error, route.era_of_header(request.headers))
@@ -91,7 +93,7 @@ class McpEndpoint:
         route.check_legacy_header(exchange.request.headers)
         return await self._legacy.delete(exchange, principal)
 
-    async def _post(self, exchange: Exchange, principal: Principal) -> Answer:
+    async def _post(self, exchange: Exchange, principal: Principal) -> Answer | Recorded:
         request = exchange.request
         web.require_content_type(request, "application/json")
         body = await exchange.read_body(limit=self._body_bytes)

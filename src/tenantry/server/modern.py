@@ -23,7 +23,7 @@ from tenantry.server.asgi import Answer, EventStream, Exchange, SendBytes
 from tenantry.server.calls import Call, running_tool
 from tenantry.server.changes import Changes, Listener
 from tenantry.server.channels import Line, ModernChannel
-from tenantry.server.features import Features, Incoming
+from tenantry.server.features import Features, Incoming, Recorded
 from tenantry.server.request_stream import RequestStream
 from tenantry.server.tasks import Tasks, UnknownTask
 from tenantry.version import __version__
@@ -82,7 +82,7 @@ class ModernEra:
         self._changes = changes
         self._tasks = tasks
         self._states = states
-        self._methods: dict[str, Callable[[Incoming], Awaitable[Answer]]] = {
+        self._methods: dict[str, Callable[[Incoming], Awaitable[Answer | Recorded]]] = {
             "server/discover": self._discover,
             "subscriptions/listen": self._listen,
             "tools/list": features.list_tools,
@@ -98,7 +98,7 @@ class ModernEra:
             "tasks/cancel": self._cancel_task,
         }
 
-    async def message(self, exchange: Exchange, principal: Principal, routed: Modern) -> Answer:
+    async def message(self, exchange: Exchange, principal: Principal, routed: Modern) -> Answer | Recorded:
         """Answer one message; raises `RemoteProtocolError`."""
         message = routed.message
         if isinstance(message, Notification):
@@ -143,7 +143,7 @@ class ModernEra:
 
     # --- tools that go on as tasks
 
-    async def _call_tool(self, incoming: Incoming) -> Answer:
+    async def _call_tool(self, incoming: Incoming) -> Answer | Recorded:
         if not _has_tasks(incoming):
             return await self._features.call_tool(incoming)
         name, arguments = incoming.text("name"), incoming.object("arguments")

@@ -109,6 +109,7 @@ def build(
         authentication=authentication,
         ongoing=ongoing,
         admission=admission,
+        features=features,
         legacy=LegacyEra(
             config=config,
             features=features,
