@@ -13,16 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.rounds import Server, alternate, flush_ms, measure, ratio, running, save, surroundings
+from bench.rounds import WITHOUT_AUDIT, Server, alternate, flush_ms, measure, ratio, running, save, surroundings
 
 CALLERS = (1, 16, 64)
-UNAUDITED = """
-from tenantry.server.audit_writer import AuditWriter
-
-async def append(self, entry):
-    pass
-
-AuditWriter.append = append
+UNAUDITED = f"""
+{WITHOUT_AUDIT}
 from tenantry.cli import main
 main()
 """

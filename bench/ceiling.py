@@ -27,6 +27,7 @@ from bench.peers import PEERS, Signer
 from bench.plot import Point, lines, write
 from bench.rounds import (
     RESULTS,
+    WITHOUT_AUDIT,
     Process,
     alternate,
     configured,
@@ -42,15 +43,6 @@ from bench.rounds import (
 
 MEMORY = Path("/dev/shm")
 CALLERS = (1, 2, 16, 64, 256)
-# In the path of every worker's process, before anything of the server is imported.
-WITHOUT_AUDIT = """
-from tenantry.server.audit_writer import AuditWriter
-
-async def append(self, entry):
-    pass
-
-AuditWriter.append = append
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +87,7 @@ def start(name: str, directory: Path, environment: Mapping[str, str], signer: Si
     if not ours.audited:
         patch = directory / "without-audit"
         patch.mkdir(exist_ok=True)
-        (patch / "sitecustomize.py").write_text(WITHOUT_AUDIT)
+        (patch / "sitecustomize.py").write_text(WITHOUT_AUDIT)  # every worker's process runs that first
         environment = {**environment, "PYTHONPATH": f"{patch}:{environment.get('PYTHONPATH', '')}"}
     command = serve(configured(directory), data, workers=ours.workers)
     server = stack.enter_context(started(command, environment))
