@@ -161,10 +161,12 @@ def require_content_type(request: Request, wanted: str) -> None:
 
 
 @lru_cache(REMEMBERED)
-def accepts(header: str | None, wanted: str) -> bool:
-    """Tell whether an `Accept` field admits `wanted` (RFC 9110 section 12.5.1; a missing field admits all)."""
-    if header is None:
-        return True
+def accepts(header: str | None, *wanted: str) -> bool:
+    """Tell whether an `Accept` field admits all of `wanted` (RFC 9110 section 12.5.1; a missing field admits all)."""
+    return header is None or all(_admits(header, each) for each in wanted)
+
+
+def _admits(header: str, wanted: str) -> bool:
     kind = wanted.split("/", maxsplit=1)[0]
     best: tuple[int, bool] = (-1, False)
     for item in header.split(","):

@@ -52,12 +52,12 @@ class Function:
             returns=hints.get("return"),
         )
 
-    def bind(self, arguments: Object, context: CallContext) -> dict[str, Any]:
+    def bind(self, arguments: Object, context: CallContext | None) -> dict[str, Any]:
         """Make the keyword arguments; raises pydantic's ValidationError."""
         parsed = self.model.model_validate(arguments)
         return self.with_context(dict(parsed.__dict__), context)
 
-    def with_context(self, values: dict[str, Any], context: CallContext) -> dict[str, Any]:
+    def with_context(self, values: dict[str, Any], context: CallContext | None) -> dict[str, Any]:
         """Put the context beside keyword arguments, where the function wants it."""
         return values if self.context_parameter is None else {**values, self.context_parameter: context}
 

@@ -62,8 +62,8 @@ class Tool:
     _input: jsonschema_rs.Draft202012Validator
     _output: jsonschema_rs.Draft202012Validator | None
 
-    def bind(self, arguments: Object, context: CallContext) -> dict[str, Any]:
-        """Make the keyword arguments for the function.
+    def bind(self, arguments: Object, context: CallContext | None) -> dict[str, Any]:
+        """Make the keyword arguments for the function; one that wants no context may be given none.
 
         Raises `ArgumentError` where `arguments` do not fit the input schema.
         """

@@ -28,26 +28,26 @@ class App:
 
     async def handle(self, exchange: Exchange) -> Answer:
         """Answer one exchange; no exception but a cancellation leaves."""
-        answer = await self._answer(exchange)
+        answer: Answer
+        try:
+            self._sites.check(exchange.request)
+            answer = await self._handler(exchange.request)(exchange)
+        except web.HttpError as error:
+            answer = _error(error.status, error.message, error.headers)
+        except AuditUnavailable as error:
+            _log.error("the audit log is unavailable", reason=str(error))
+            answer = _error(
+                503, "the audit log is unavailable: nothing is done without its record", {"retry-after": "5"}
+            )
+        except StoreUnavailable as error:
+            _log.error("the store is unavailable", reason=str(error), path=exchange.request.path[:200])
+            answer = _error(503, "the store is unavailable: try again later", {"retry-after": "5"})
+        except Exception:  # noqa: BLE001  # the client learns nothing of our fault; the log has all of it
+            _log.exception("a handler failed", method=exchange.request.method, path=exchange.request.path[:200])
+            answer = _error(500, "the server failed; its log says why", {})
         path = exchange.request.path
         self._answered(path if path in self._routes else "", answer.status if isinstance(answer, web.Response) else 200)
         return answer
-
-    async def _answer(self, exchange: Exchange) -> Answer:
-        try:
-            self._sites.check(exchange.request)
-            return await self._handler(exchange.request)(exchange)
-        except web.HttpError as error:
-            return _error(error.status, error.message, error.headers)
-        except AuditUnavailable as error:
-            _log.error("the audit log is unavailable", reason=str(error))
-            return _error(503, "the audit log is unavailable: nothing is done without its record", {"retry-after": "5"})
-        except StoreUnavailable as error:
-            _log.error("the store is unavailable", reason=str(error), path=exchange.request.path[:200])
-            return _error(503, "the store is unavailable: try again later", {"retry-after": "5"})
-        except Exception:  # noqa: BLE001  # the client learns nothing of our fault; the log has all of it
-            _log.exception("a handler failed", method=exchange.request.method, path=exchange.request.path[:200])
-            return _error(500, "the server failed; its log says why", {})
 
     def _handler(self, request: web.Request) -> Handler:
         methods = self._routes.get(request.path)

@@ -172,7 +172,8 @@ class Calls:
     def _count(
         self, tenant: str, feature: Feature, decision: policy.Allowed | Denied, outcome: Outcome, started: int
     ) -> None:
-        named = feature if feature in self._directory().needed else Feature(feature.kind, figures.UNKNOWN)
+        is_known = isinstance(decision, policy.Allowed) or feature in self._directory().needed
+        named = feature if is_known else Feature(feature.kind, figures.UNKNOWN)
         self._figures.call(tenant, named, outcome.value, (perf_counter_ns() - started) / 1e9)
         if isinstance(decision, Denied):
             self._figures.denial(tenant, decision.reason.value)
@@ -241,8 +242,11 @@ async def invoke(function: Function, arguments: dict[str, Any]) -> Any:  # noqa:
 def running_tool(tool: Tool, call: Call, principal: Principal) -> Run:
     """The run of a tool."""
 
+    wants_context = tool.function.context_parameter is not None
+
     async def run(channel: Channel) -> Object:
-        arguments = tool.bind(call.arguments, CallContext(principal=principal, channel=channel))
+        context = CallContext(principal=principal, channel=channel) if wants_context else None
+        arguments = tool.bind(call.arguments, context)
         return results.of_value(await invoke(tool.function, arguments), tool=tool, revision=call.revision)
 
     return run

@@ -119,6 +119,5 @@ def _may_batch(request: web.Request) -> bool:
 
 
 def _require_accept(request: web.Request, *types: str) -> None:
-    header = request.headers.get("accept")
-    if not all(web.accepts(header, wanted) for wanted in types):
+    if not web.accepts(request.headers.get("accept"), *types):
         raise web.HttpError(406, f"send Accept: {', '.join(types)}")
