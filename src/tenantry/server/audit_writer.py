@@ -144,10 +144,9 @@ class AuditWriter:
     """Turns concurrent appends into batches for a log.
 
     `queue_max` bounds the entries that wait: `check` refuses what would need one more. Nobody waits longer than
-    `deadline_s`. In a minute the first `denials_recorded` denials of a kind are
-    records of their own. With `on_the_spot` a batch is committed in the event loop's thread, as long as
-    commits are quick. `clock` gives seconds since the epoch; `committed` is told the number of records and the
-    seconds of each commit.
+    `deadline_s`. In a minute the first `denials_recorded` denials of a kind are records of their own. With
+    `on_the_spot` a batch is committed in the event loop's thread, as long as commits are quick. `clock` gives seconds
+    since the epoch; `committed` is told the number of records and the seconds of each commit.
     """
 
     def __init__(

@@ -5,9 +5,9 @@ thread and the loop fight for the interpreter, and the result comes back rounds 
 moment; where the work is not done by then, it goes on and is told. A disk that stalls holds up no one who needs no
 record.
 
-Waking the thread and being woken takes a seventh of what a lone caller waits. Work for one alone may therefore be
-done on the spot, after much work in a row that was quick: the first stall of a disk then holds up everybody, and the
-next ones nobody.
+Waking the thread and being woken takes a seventh of what a lone caller waits, and costs the caches of both. Work may
+therefore be done on the spot, after much work in a row that was quick: the first stall of a disk then holds up
+everybody, and the next ones nobody.
 """
 
 import queue
