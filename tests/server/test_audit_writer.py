@@ -1,5 +1,5 @@
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -124,6 +124,41 @@ async def test_where_several_call_those_of_the_next_round_are_waited_for():
                     callers.start_soon(append_a_round_later)
             writer.close()
     assert [sorted(batch) for batch in disk.batches] == [[b"first", b"later", b"second"]] * 20
+
+
+async def test_a_neighbour_who_brings_one_a_round_is_not_waited_for(monkeypatch):
+    batches: list[list[bytes]] = []
+
+    class Quick:
+        def commit(self, entries: Sequence[bytes], **_: object) -> None:
+            batches.append(list(entries))
+
+        def reopen(self) -> None:
+            raise AssertionError
+
+    async def here(_: Beside, work: Callable[[], None], **__: object) -> None:
+        work()
+
+    monkeypatch.setattr(Beside, "run", here)
+    writer = AuditWriter(Quick(), queue_max=100)
+
+    async def flood(ended: trio.Event) -> None:
+        while not ended.is_set():
+            writer.hand_in(b"flood")
+            await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            ended = trio.Event()
+            nursery.start_soon(flood, ended)
+            for _ in range(20):
+                await writer.append(b"victim")
+            ended.set()
+            writer.close()
+    found = [batch for batch in batches if b"victim" in batch]
+    assert len(found) == 20
+    assert max(map(len, found)) <= 4
 
 
 async def test_a_batch_is_bounded_and_nothing_is_lost_at_a_close():

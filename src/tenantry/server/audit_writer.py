@@ -289,21 +289,23 @@ class AuditWriter:
             self._batch.append(self._queue.popleft())
 
     async def _gather_more(self) -> None:
-        """Wait a round of the loop, and one more as long as the last one brought something: one flush is for all.
+        """Wait a round of the loop, and one more as long as the last one brought several: one flush is for all.
 
-        Where records come one by one there is nothing to wait for, and that is tried ever more seldom.
+        Where records come one by one there is nothing to wait for, and that is tried ever more seldom. Where tenants
+        take turns each round brings one, and nobody waits for a neighbour's.
         """
-        batch, had = self._batch, 0
-        if len(batch) == 1 and not self._company.has():
+        batch, brought = self._batch, BATCH_MAX
+        if not batch or (len(batch) == 1 and not self._company.has()):
             return
         until = trio.current_time() + GATHER_S
-        while had < len(batch) < BATCH_MAX and trio.current_time() < until:
+        while brought > 1 and len(batch) < BATCH_MAX and trio.current_time() < until:
             had = len(batch)
             await trio.lowlevel.checkpoint()
             self._gather()
+            brought = len(batch) - had
         if len(batch) > 1:
             self._company.kept()
-        elif batch:
+        else:
             self._company.lost()
 
     async def _write(self, *, sign: bool, summarise: bool) -> None:
