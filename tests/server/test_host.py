@@ -463,42 +463,6 @@ async def test_running_out_of_descriptors_neither_ends_the_server_nor_fills_the_
 
 
 @pytest.mark.trio
-async def test_those_who_come_together_are_admitted_together(monkeypatch):
-    monkeypatch.setattr(listener, "ACCEPTED_AT_ONCE", 3)
-    sock = listener.bind("127.0.0.1", 0)
-    sock.listen()
-    clients = [socket.create_connection(sock.getsockname()) for _ in range(5)]
-    backlog = listener.Backlog(sock)
-    rounds = Rounds()
-    trio.lowlevel.add_instrument(rounds)
-    with trio.fail_after(5):
-        came = []
-        for client in clients:
-            stream = await backlog.accept()
-            assert stream.socket.getpeername() == client.getsockname()
-            came.append(rounds.number)
-            stream.socket.close()
-        trio.lowlevel.remove_instrument(rounds)
-        assert came[0] == came[1] == came[2] < came[3] == came[4]
-        with trio.move_on_after(0.01) as scope:
-            await backlog.accept()
-        assert scope.cancelled_caught, "nobody else came"
-        await backlog.aclose()
-    for client in clients:
-        client.close()
-
-
-class Rounds(trio.abc.Instrument):
-    """Counts the rounds of the loop."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def before_io_wait(self, timeout: float) -> None:
-        self.number += 1
-
-
-@pytest.mark.trio
 async def test_the_limit_of_descriptors_lowers_the_limit_of_connections(monkeypatch, logs):
     few = listener.RESERVED_DESCRIPTORS + 1
     monkeypatch.setattr("resource.getrlimit", lambda _: (few, few))

@@ -29,22 +29,6 @@ DEPARTED: int = getattr(select, "POLLRDHUP", 0)
 # How late a connection may be closed for being late, and a departure be seen: one look at all of them costs less than
 # a timer and a task a request.
 LATE_S = 0.25
-# New connections are admitted before those that are open go on: one a round of the loop would let the last of many
-# callers that come together wait for as many rounds, each longer than the one before.
-ACCEPTED_AT_ONCE = 16
-# What accept says of a connection that is gone already (Linux, accept(2)).
-GONE = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.EPROTO,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-    }
-)
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # Descriptors for the database, logs, listeners and the interpreter; the rest of `ulimit -n` may be connections.
 RESERVED_DESCRIPTORS = 64
@@ -109,7 +93,8 @@ async def serve(
             async with trio.open_nursery() as accepting:
                 for sock in sockets:
                     sock.listen(BACKLOG)
-                    accepting.start_soon(host.accept, Backlog(sock), connections)
+                    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+                    accepting.start_soon(host.accept, listener, connections)
                 task_status.started()
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
@@ -118,39 +103,6 @@ async def serve(
         finally:
             host.cut()
             connections.cancel_scope.cancel()
-
-
-class Backlog(trio.abc.Listener[trio.SocketStream]):
-    """The connections that come to a socket; up to ACCEPTED_AT_ONCE of them without a round of the loop between."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        """Take a socket that listens; it is closed by `aclose`."""
-        sock.settimeout(0)
-        self._sock = sock
-        self._left = 0
-
-    async def accept(self) -> trio.SocketStream:
-        """Give the next connection; raises OSError where the process lacks something."""
-        while True:
-            if not self._left:
-                await trio.lowlevel.wait_readable(self._sock)
-                self._left = ACCEPTED_AT_ONCE
-            self._left -= 1
-            try:
-                accepted, _ = self._sock.accept()
-            except BlockingIOError:
-                self._left = 0
-            except OSError as error:
-                if error.errno not in GONE:
-                    raise
-            else:
-                return trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
-
-    async def aclose(self) -> None:
-        """Close the socket."""
-        trio.lowlevel.notify_closing(self._sock)
-        self._sock.close()
-        await trio.lowlevel.checkpoint()
 
 
 class Host:
