@@ -94,7 +94,7 @@ def measure(
 ) -> dict[str, Any]:
     """Run wrk once against a server and give its figures; raises RuntimeError for failed calls.
 
-    It takes a tenth of a call's time here, and counts whole seconds.
+    wrk counts whole seconds.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
