@@ -5,6 +5,8 @@ import trio
 import trio.testing
 
 from tenantry import CallContext, tool
+from tenantry.server.calls import Recording
+from tenantry.server.features import Incoming
 from tests.server.in_process import MODERN_META, InProcess, in_process, request, until
 
 MODES = ["sessionful", "stateless", "dual"]
@@ -530,3 +532,21 @@ async def test_what_can_not_be_read_is_judged_by_the_era_of_its_header(tmp_path)
         legacy = await server.post(body, server.token(), mcp_protocol_version="2025-11-25")
 
         assert (modern.status, legacy.status) == (400, 200)
+
+
+async def test_an_answer_that_can_not_be_written_is_a_fault_and_comes_behind_its_record(tmp_path, monkeypatch):
+    waited = []
+    durable = Recording.durable
+
+    async def noted(recording: Recording) -> None:
+        await durable(recording)
+        waited.append(recording)
+
+    def unwritable(*_: object) -> None:
+        raise ValueError("no JSON")
+
+    monkeypatch.setattr(Recording, "durable", noted)
+    monkeypatch.setattr(Incoming, "answer", unwritable)
+    async with in_process(tmp_path) as server:
+        answer = await server.modern("tools/call", server.token(), name="echo", arguments={"message": "x"})
+        assert (answer.status, len(waited)) == (500, 1)

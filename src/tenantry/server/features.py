@@ -224,7 +224,11 @@ class Features:
         else:
             ended, recording = await self._ended(incoming, call, run)
         if ended.body is not None:
-            return Recorded(incoming.answer(ended.body), recording)
+            try:
+                return Recorded(incoming.answer(ended.body), recording)
+            except Exception:  # a body that can't be written: that it failed is an answer, too
+                await recording.durable()
+                raise
         await self._release(recording, incoming.principal)
         if ended.cut is not None:
             return await _cut_short(incoming, ended.cut)
