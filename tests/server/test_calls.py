@@ -9,6 +9,7 @@ import trio.testing
 from tenantry import CallContext, ToolError, tool
 from tenantry.audit import record
 from tenantry.audit.denials import Denial
+from tenantry.audit.record import Outcome
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Code
 from tenantry.mcp.revisions import LEGACY, MODERN
@@ -17,7 +18,7 @@ from tenantry.server.audit_writer import AuditUnavailable
 from tenantry.server.calls import Call, Calls, Ended, running_tool
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, Line
-from tenantry.server.cut import Cut
+from tenantry.server.cut import Cause, Cut
 from tenantry.server.figures import Figures
 
 NEWEST = next(iter(MODERN.values()))
@@ -78,9 +79,10 @@ class OneTool:
         self._calls = calls
         self._tool = tool(name="it")(function)
 
-    async def call(self, principal: Principal, call: Call) -> Ended:
+    async def call(self, principal: Principal, call: Call, cut: Cut | None = None) -> Ended:
         line = Line(principal=principal, changes=cast(Changes, None), stream=None, capabilities={})
-        return await self._calls.call(principal, call, running_tool(self._tool, call, principal), Channel(line), Cut())
+        run = running_tool(self._tool, call, principal)
+        return await self._calls.call(principal, call, run, Channel(line), cut or Cut())
 
 
 def calls(audit: Audit, function: Callable[..., object], **settings: object) -> OneTool:
@@ -289,6 +291,22 @@ async def test_a_call_cancelled_while_its_record_is_written_is_recorded_once_and
 
     assert [entry["outcome"] for entry in audit.entries] == ["succeeded"]
     assert answers == []
+
+
+async def test_what_awaits_nothing_is_not_begun_where_its_call_was_ended_before():
+    audit, ran = Audit(), []
+
+    async def never() -> str:
+        ran.append("never")
+        return ""
+
+    tool_call, cut = call(), Cut()
+    tool_call.waits = False
+    cut.grant_ended()
+    ended = await calls(audit, never).call(ALICE, tool_call, cut)
+
+    assert (ran, ended.outcome, ended.cut) == ([], Outcome.CANCELLED, Cause.GRANT_ENDED)
+    assert [entry["outcome"] for entry in audit.entries] == ["cancelled"]
 
 
 async def test_a_sync_tool_runs_beside_the_loop_and_is_abandoned_when_its_call_is_cancelled():
