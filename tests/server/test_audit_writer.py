@@ -160,6 +160,28 @@ async def test_a_neighbour_who_brings_one_a_round_is_not_waited_for(monkeypatch)
     assert max(map(len, found)) <= 4
 
 
+async def test_the_loop_has_much_else_to_do_where_several_records_came_together_and_for_one_commit_more(monkeypatch):
+    disk = Disk()
+    disk.gate.set()
+    busy: list[tuple[int, bool]] = []
+
+    async def here(_: Beside, work: partial[None], **how: bool) -> None:
+        if work.args[0]:
+            busy.append((len(work.args[0]), how["busy"]))
+
+    monkeypatch.setattr(Beside, "run", here)
+    writer = AuditWriter(disk, queue_max=100)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            for many in (1, 2, 1, 1):
+                async with trio.open_nursery() as callers:
+                    for _ in range(many):
+                        callers.start_soon(writer.append, b"record")
+            writer.close()
+    assert busy == [(1, False), (2, True), (1, True), (1, False)]
+
+
 async def test_a_batch_is_bounded_and_nothing_is_lost_at_a_close():
     disk = Disk()
     disk.gate.set()

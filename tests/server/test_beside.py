@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -116,6 +117,42 @@ async def test_what_may_be_done_on_the_spot_is_done_there_until_it_takes_long_an
         await beside.run(partial(work, 0.0), here=True)
         await beside.run(partial(work, 0.0))
     assert on_the_spot == [*[False] * SURE_AFTER, True, *[False] * (SURE_AFTER + 1), True, False]
+
+
+async def test_where_there_is_much_else_to_do_less_idling_is_too_much_and_work_of_the_processor_is_none():
+    on_the_spot = []
+
+    def work(seconds: float, clock: Callable[[], float]) -> None:
+        on_the_spot.append(threading.current_thread() is threading.main_thread())
+        until = clock() + seconds
+        while clock() < until:
+            if clock is time.monotonic:
+                time.sleep(seconds)
+
+    with Beside(patience_s=60.0, busy_patience_s=0.5) as beside:
+        for _ in range(SURE_AFTER):
+            await beside.run(lambda: None, here=True)
+        await beside.run(partial(work, 1.0, time.thread_time), here=True, busy=True)
+        await beside.run(partial(work, 0.6, time.monotonic), here=True, busy=True)
+        await beside.run(partial(work, 0.0, time.monotonic), here=True, busy=True)
+        await beside.run(partial(work, 0.6, time.monotonic), here=True)
+        await beside.run(partial(work, 0.0, time.monotonic), here=True)
+    assert on_the_spot == [True, True, False, True, True]
+
+
+async def test_a_stall_is_learnt_by_both_whichever_met_it():
+    on_the_spot = []
+
+    def work(seconds: float) -> None:
+        on_the_spot.append(threading.current_thread() is threading.main_thread())
+        time.sleep(seconds)
+
+    with Beside(patience_s=0.5, busy_patience_s=0.4) as beside:
+        for _ in range(SURE_AFTER):
+            await beside.run(lambda: None, here=True)
+        await beside.run(partial(work, 0.8), here=True, busy=True)
+        await beside.run(partial(work, 0.0), here=True)
+    assert on_the_spot == [True, False]
 
 
 def _fail() -> None:

@@ -167,6 +167,7 @@ class AuditWriter:
         self._queue: deque[Ticket] = deque()
         self._queue_max = queue_max
         self._batch: list[Ticket] = []
+        self._last = 0
         self._come = trio.Event()
         self._deadline_s = deadline_s
         self._checkpoint_s = checkpoint_s
@@ -315,7 +316,7 @@ class AuditWriter:
         commit = partial(self._audit_log.commit, entries, sign=sign, denials=denials, summarise=summarise)
         began = trio.current_time()
         try:
-            await self._beside.run(commit, here=self._on_the_spot)
+            await self._beside.run(commit, here=self._on_the_spot, busy=self._last > 1 or len(batch) > 1)
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
             self._fail(error)
         else:
@@ -328,7 +329,7 @@ class AuditWriter:
             self.news = trio.Event()
             self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)
         finally:
-            self._batch = []
+            self._last, self._batch = len(batch), []
             for ticket in batch:
                 ticket.settle(self.failure)
         if self.failure is not None:

@@ -3,13 +3,14 @@
 A commit takes a fraction of a millisecond on most disks. Handing it to a thread and going on costs more than that: the
 thread and the loop fight for the interpreter, and the result comes back rounds later. So the loop stands still for a
 moment; where the work is not done by then, it goes on and is told. A disk that stalls holds up no one who needs no
-record.
+record. Where the loop has much else to do it stands idle for less: the price of handing over and no more.
 
 Waking the thread and being woken takes a seventh of what a lone caller waits, and costs the caches of both. Work may
 therefore be done on the spot, after much work in a row that was quick: the first stall of a disk then holds up
 everybody, and the next ones nobody.
 """
 
+import math
 import queue
 import threading
 import time
@@ -20,8 +21,10 @@ import trio
 
 T = TypeVar("T")
 
-# As long as a few requests take.
+# What may be lost by standing idle: as long as a few requests take, where there is little else to do.
 PATIENCE_S = 0.002
+# And what handing over costs, where there is much.
+BUSY_PATIENCE_S = 0.0005
 # Of so many pieces of work in a row that each take longer than that, one is waited for.
 PAUSE_MAX = 64
 # After so many in a row that did not, the next one may be done on the spot.
@@ -34,7 +37,9 @@ class Patience:
     Work that nobody waits for seems long, because its thread fights with the loop; so how long it took is not asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_s: float = PATIENCE_S) -> None:
+        self.most_s = most_s
+        """What is too long."""
         self._pause = self._left = 0
         self._kept = 0
 
@@ -65,11 +70,11 @@ class Patience:
 class Beside:
     """Runs one piece of work at a time in its own thread, from entering to leaving."""
 
-    def __init__(self, *, patience_s: float = PATIENCE_S) -> None:
-        self._patience_s = patience_s
+    def __init__(self, *, patience_s: float = PATIENCE_S, busy_patience_s: float = BUSY_PATIENCE_S) -> None:
         self._jobs: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
-        self._patience = Patience()
+        self._alone = Patience(patience_s)
+        self._busy = Patience(busy_patience_s)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -78,34 +83,34 @@ class Beside:
     def __exit__(self, *_: object) -> None:
         self._jobs.put(None)
 
-    async def run(self, work: Callable[[], T], *, here: bool = False) -> T:
+    async def run(self, work: Callable[[], T], *, here: bool = False, busy: bool = False) -> T:
         """Give what `work` gives; raises what it raises. It is never left behind: a cancellation waits for its end.
 
-        With `here` it may be done in the event loop's own thread.
+        With `here` it may be done in the event loop's own thread. `busy` says that the loop has much else to do.
         """
-        patient = self._patience.has()
-        if here and patient and self._patience.is_sure:
-            return self._run_here(work)
+        patience = self._busy if busy else self._alone
         job = _Job(work)
+        patient = patience.has()
+        if here and patient and patience.is_sure:
+            job.run()
+            self._learn(job.idle_s)
+            return job.outcome()
         self._jobs.put(job)  # type: ignore[arg-type]
         if not patient:
             await job.wait()
-        elif job.ended.acquire(timeout=self._patience_s):
-            self._patience.kept()
+        elif job.ended.acquire(timeout=self._alone.most_s):
+            self._learn(job.idle_s)
         else:
-            self._patience.lost()
+            self._learn(math.inf)
             await job.wait()
         return job.outcome()
 
-    def _run_here(self, work: Callable[[], T]) -> T:
-        late = time.monotonic() + self._patience_s
-        try:
-            return work()
-        finally:
-            if time.monotonic() < late:
-                self._patience.kept()
+    def _learn(self, idle_s: float) -> None:
+        for patience in (self._alone, self._busy):
+            if idle_s < patience.most_s:
+                patience.kept()
             else:
-                self._patience.lost()
+                patience.lost()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -118,17 +123,21 @@ class _Job(Generic[T]):
         self._token = trio.lowlevel.current_trio_token()
         self._told = trio.Event()
         self._tell = False
+        self.idle_s = 0.0
+        """For how long the work waited for anything but the processor."""
         self.ended = threading.Lock()
         self.ended.acquire()
         self.outcome: Callable[[], T]
 
     def run(self) -> None:
+        began, busy = time.monotonic(), time.thread_time()
         try:
             result = self._work()
         except BaseException as error:  # noqa: BLE001 - raised where the result is wanted
             self.outcome = _raising(error)
         else:
             self.outcome = lambda: result
+        self.idle_s = time.monotonic() - began - (time.thread_time() - busy)
         self.ended.release()
         if self._tell:
             self._token.run_sync_soon(self._told.set)
