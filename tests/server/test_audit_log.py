@@ -12,6 +12,7 @@ from tenantry.audit.record import Kind
 from tenantry.server import audit_log
 from tenantry.server.audit_key import AuditLogInUse, key_file
 from tenantry.server.audit_log import AuditLog, AuditLogDamaged
+from tenantry.server.audit_log.growth import ROWS_MAX
 from tests.audit_logs import tamper
 
 
@@ -305,6 +306,17 @@ def test_a_pruned_log_has_the_hashes_and_the_tombstone_and_stands(path):
 def counters(path) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT about, count, first, last FROM denial ORDER BY about").fetchall()
+
+
+def test_more_kinds_of_denials_than_a_statement_takes_are_counted_and_summarised_in_one_commit(path):
+    log = AuditLog(path)
+    alike = [denials.about(tenant="a", tool=f"t{number}") for number in range(3 * ROWS_MAX)]
+    log.commit([entry(1)], denials=[Denial(about, 5) for about in alike])
+    assert len(counters(path)) == len(alike)
+    log.commit([], summarise=True)
+    assert (log.size, counters(path)) == (1 + len(alike), [])
+    log.close()
+    assert audit_log.verify(path).problem is None
 
 
 def test_denials_are_counted_durably_and_become_records_that_count_as_many(path):

@@ -6,29 +6,60 @@ in it. A statement of its own is a transaction of its own: the flush is in it.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-Growth = tuple[str, int, object, object]
-"""The table, and the values of its row."""
+Growth = tuple[object, ...]
+"""What grows, and the values of its row: for a denial that is counted its counter; for one that is not, its kind."""
 
-_COLUMNS = {"record": 3, "tile": 2, "head": 3, "checkpoint": 3}
+_DOES = {
+    "record": "INSERT INTO record VALUES (new.a, new.b, new.c)",
+    "tile": "INSERT INTO tile VALUES (new.a, new.b)",
+    "head": "INSERT INTO head VALUES (new.a, new.b, new.c)",
+    "checkpoint": "INSERT INTO checkpoint VALUES (new.a, new.b, new.c)",
+    "summarised": "DELETE FROM denial WHERE about = new.a",
+    "denial": "INSERT INTO denial VALUES (new.a, new.b, new.c, new.d) ON CONFLICT (about) DO UPDATE SET"
+    " count = count + excluded.count, first = min(first, excluded.first), last = max(last, excluded.last)",
+}
+_VALUES = "abcd"
+_NOTHING = (None,) * len(_VALUES)
+# A statement takes 32,766 values; five a row.
+ROWS_MAX = 4096
 
 
 def make_growth(connection: sqlite3.Connection) -> None:
     """Give this connection, not the file, a view that hands each row that is put into it to its table."""
     connection.execute("PRAGMA temp_store=MEMORY")
-    connection.execute("CREATE TEMP VIEW growth AS SELECT NULL AS place, NULL AS a, NULL AS b, NULL AS c WHERE FALSE")
-    for table, columns in _COLUMNS.items():
-        values = ", ".join(f"new.{name}" for name in "abc"[:columns])
-        body = f"INSERT INTO {table} VALUES ({values})"  # noqa: S608  # the names are those above
+    values = ", ".join(f"NULL AS {name}" for name in _VALUES)
+    connection.execute(f"CREATE TEMP VIEW growth AS SELECT NULL AS what, {values} WHERE FALSE")
+    for what, does in _DOES.items():
         connection.execute(
-            f"CREATE TEMP TRIGGER growth_{table} INSTEAD OF INSERT ON growth WHEN new.place = '{table}'"
-            f" BEGIN {body}; END"
+            f"CREATE TEMP TRIGGER growth_{what} INSTEAD OF INSERT ON growth WHEN new.what = '{what}' BEGIN {does}; END"
         )
 
 
-def grow(connection: sqlite3.Connection, rows: Sequence[Growth]) -> None:
-    """Put all rows into their tables, in their order; a transaction unless one has begun. Raises sqlite3.Error."""
+def grow(
+    connection: sqlite3.Connection,
+    rows: Sequence[Growth],
+    *,
+    then: Callable[[sqlite3.Connection], None] | None = None,
+) -> None:
+    """Put all rows into their tables, in their order, and do what else is to be done `then`, in one transaction.
+
+    Raises sqlite3.Error; the transaction may then be open.
+    """
+    if then is None and len(rows) <= ROWS_MAX:
+        _put(connection, rows)
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for first in range(0, len(rows), ROWS_MAX):
+        _put(connection, rows[first : first + ROWS_MAX])
+    if then is not None:
+        then(connection)
+    connection.execute("COMMIT")
+
+
+def _put(connection: sqlite3.Connection, rows: Sequence[Growth]) -> None:
     if rows:
-        places = ",".join(["(?,?,?,?)"] * len(rows))
-        connection.execute(f"INSERT INTO growth VALUES {places}", [value for row in rows for value in row])  # noqa: S608  # nothing but marks
+        places = ",".join(["(?,?,?,?,?)"] * len(rows))
+        filled = [value for row in rows for value in (*row, *_NOTHING[len(row) - 1 :])]
+        connection.execute(f"INSERT INTO growth VALUES {places}", filled)  # noqa: S608  # nothing but marks

@@ -3,7 +3,6 @@
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 import structlog
@@ -67,13 +66,10 @@ class AuditLog:
         with `summarise`, records take the place of all counters so far. Raises sqlite3.Error where it failed; the log
         then takes nothing until `reopen`.
         """
-        new = counted(denials)
-        pending = self._counters() if summarise else []
-        if pending or new:
-            summaries = [counter.summary() for counter in pending]
-            self._write([*entries, *summaries], sign=sign, then=partial(_count, new, done=pending))
-        else:
-            self._write(entries, sign=sign)
+        done = self._counters() if summarise else []
+        counters: list[Growth] = [("summarised", counter.about) for counter in done]
+        counters += [("denial", each.about, each.count, each.first, each.last) for each in counted(denials)]
+        self._write([*entries, *(counter.summary() for counter in done)], sign=sign, counters=counters)
 
     def _counters(self) -> list[Counted]:
         rows = self._connection.execute("SELECT about, count, first, last FROM denial ORDER BY first, about")
@@ -127,29 +123,28 @@ class AuditLog:
         self._held.release()
 
     def _write(
-        self, entries: Sequence[bytes], *, sign: bool, then: Callable[[sqlite3.Connection], None] | None = None
+        self,
+        entries: Sequence[bytes],
+        *,
+        sign: bool,
+        counters: Sequence[Growth] = (),
+        then: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         if self._failed:
             raise sqlite3.OperationalError("the audit log failed before and was not opened again")
         tree, rows, tiles = _grown(self._tree, entries)
         root = tree.root()
         note = self._checkpoint(tree.size, root) if self._is_due(tree.size, asked=sign) else None
-        if not rows and note is None and then is None:
+        if not rows and not counters and note is None:
             return
-        growth: list[Growth] = [("record", *row) for row in rows]
-        growth += [("tile", *tile, None) for tile in tiles]
+        growth: list[Growth] = [*counters, *(("record", *row) for row in rows)]
+        growth += [("tile", *tile) for tile in tiles]
         if rows:
             growth.append(("head", tree.size, self._heads + 1, root))
         if note is not None:
             growth.append(("checkpoint", tree.size, self._checkpoints + 1, note))
         try:
-            if then is None:
-                grow(self._connection, growth)
-            else:
-                self._connection.execute("BEGIN IMMEDIATE")
-                grow(self._connection, growth)
-                then(self._connection)
-                self._connection.execute("COMMIT")
+            grow(self._connection, growth, then=then)
         except BaseException:
             self._failed = True
             raise
@@ -221,15 +216,6 @@ class AuditLog:
             raise AuditLogDamaged(f"{self._path}: the last checkpoint is not of this log's key: {error}") from None
         self._tree, self._root, self._heads = tree, root, number
         self._signed, self._checkpoints = (None, 0) if last is None else last[:2]
-
-
-def _count(new: list[Counted], connection: sqlite3.Connection, *, done: list[Counted]) -> None:
-    connection.executemany("DELETE FROM denial WHERE about = ?", [(counter.about,) for counter in done])
-    connection.executemany(
-        "INSERT INTO denial VALUES (?, ?, ?, ?) ON CONFLICT (about) DO UPDATE SET count = count + excluded.count,"
-        " first = min(first, excluded.first), last = max(last, excluded.last)",
-        [(counter.about, counter.count, counter.first, counter.last) for counter in new],
-    )
 
 
 def _grown(
