@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any
+from typing import Any, NoReturn
 
 from tenantry import jsonrpc, policy, web
 from tenantry.audit.record import Outcome
@@ -278,7 +278,7 @@ class Features:
     def answer_ended(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:
         """Make the answer of how a call ended; raises the `RemoteProtocolError` that it ended with."""
         if ended.error is not None:
-            raise ended.error
+            _raise_of(ended)
         if ended.questions:
             state = self._seal(call, incoming.principal, incoming.message.params)
             return incoming.answer(results.of_input_required(interaction.requests(ended.questions), state))
@@ -321,6 +321,15 @@ class Features:
         if item is None or isinstance(self._calls.decide(incoming.principal, feature), Denied):
             raise incoming.invalid("ref names no prompt and no resource of yours")
         return item
+
+
+def _raise_of(ended: Ended) -> NoReturn:
+    """Raise, and hold no longer, the error that a call ended with: the two would hold each other by its traceback."""
+    error, ended.error = ended.error, None
+    try:
+        raise error or AssertionError
+    finally:
+        del error
 
 
 async def _cut_short(incoming: Incoming, cause: Cause) -> Answer:

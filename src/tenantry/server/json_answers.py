@@ -52,15 +52,18 @@ def answering_errors(handler: Handler) -> Handler:
             return await handler(exchange)
         except web.HttpError as problem:
             error = OAuthError("invalid_request", problem.message, status=problem.status)
-            headers = problem.headers
-        except OAuthError as refused:
-            error, headers = refused, {}
-        _log.info("refused", path=exchange.request.path, error=error.error, detail=error.detail)
-        if error.status == 401:  # RFC 9110 section 15.5.2: with a challenge, always
-            headers = {"www-authenticate": 'Basic realm="client authentication"', **headers}
-        return json_answer(error.status, error.body(), {**NEVER_STORED, **headers})
+            return _answer_error(error, exchange.request.path, problem.headers)
+        except OAuthError as refused:  # which no other name may hold: it holds this frame
+            return _answer_error(refused, exchange.request.path)
 
     return guarded
+
+
+def _answer_error(error: OAuthError, path: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    _log.info("refused", path=path, error=error.error, detail=error.detail)
+    # RFC 9110 section 15.5.2: a 401 has a challenge, always
+    challenge = {"www-authenticate": 'Basic realm="client authentication"'} if error.status == 401 else {}
+    return json_answer(error.status, error.body(), {**NEVER_STORED, **challenge, **(headers or {})})
 
 
 async def read_form(exchange: Exchange) -> dict[str, str]:
