@@ -123,7 +123,7 @@ def early_acknowledgement() -> Iterator[None]:
     """Plant a writer that says a record is durable while it is still on the way."""
     hand_in = AuditWriter.hand_in
 
-    def promise(writer: AuditWriter, body: bytes) -> Ticket:
+    def promise(writer: AuditWriter, body: bytes, **_: str) -> Ticket:
         trio.lowlevel.spawn_system_task(_silent, hand_in, writer, body)
         return promised(body)
 

@@ -1,5 +1,7 @@
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -9,9 +11,10 @@ import trio.testing
 
 from tenantry.audit import record
 from tenantry.audit.denials import Denial
-from tenantry.server import audit_writer
+from tenantry.server import audit_writer, company
 from tenantry.server.audit_writer import BATCH_MAX, AuditHealth, AuditUnavailable, AuditWriter, State
 from tenantry.server.beside import SURE_AFTER, Beside
+from tenantry.server.company import HURRY_S, SELDOM_S
 
 
 class Disk:
@@ -104,7 +107,8 @@ async def test_what_gathers_during_a_flush_is_one_batch_in_order():
     assert set(outcomes.values()) == {"durable"}
 
 
-async def test_where_several_call_those_of_the_next_round_are_waited_for():
+async def test_where_several_call_those_of_the_next_round_are_waited_for(monkeypatch):
+    monkeypatch.setattr(company, "SELDOM_S", 60.0)
     disk = Disk()
     disk.gate.set()
     writer = AuditWriter(disk, queue_max=100)
@@ -116,6 +120,7 @@ async def test_where_several_call_those_of_the_next_round_are_waited_for():
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
+            await writer.append(b"before")
             for _ in range(20):  # within a round the order is anyone's
                 await trio.testing.wait_all_tasks_blocked()
                 async with trio.open_nursery() as callers:
@@ -123,41 +128,121 @@ async def test_where_several_call_those_of_the_next_round_are_waited_for():
                     callers.start_soon(writer.append, b"second")
                     callers.start_soon(append_a_round_later)
             writer.close()
-    assert [sorted(batch) for batch in disk.batches] == [[b"first", b"later", b"second"]] * 20
+    assert [sorted(batch) for batch in disk.batches[1:]] == [[b"first", b"later", b"second"]] * 20
 
 
-async def test_a_neighbour_who_brings_one_a_round_is_not_waited_for(monkeypatch):
-    batches: list[list[bytes]] = []
+class Instant:
+    """A log that takes no time, and says what it was given."""
 
-    class Quick:
-        def commit(self, entries: Sequence[bytes], **_: object) -> None:
-            batches.append(list(entries))
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+        self.signed = 0
+        self.failure: Exception | None = None
 
-        def reopen(self) -> None:
-            raise AssertionError
+    def commit(self, entries: Sequence[bytes], *, sign: bool = False, **_: object) -> None:
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        if entries:
+            self.batches.append(list(entries))
+        self.signed += sign
 
-    async def here(_: Beside, work: Callable[[], None], **__: object) -> None:
-        work()
+    def reopen(self) -> None: ...
 
-    monkeypatch.setattr(Beside, "run", here)
-    writer = AuditWriter(Quick(), queue_max=100)
+
+@asynccontextmanager
+async def writing(
+    log: Instant, monkeypatch: pytest.MonkeyPatch, *, checkpoint_s: float = 60.0
+) -> AsyncIterator[AuditWriter]:
+    """Run a writer that is sure of its disk, and thinks that others may come; nothing came for long."""
+    monkeypatch.setattr(audit_writer, "Beside", partial(Beside, patience_s=5.0, busy_patience_s=5.0))
+    writer = AuditWriter(log, queue_max=10_000, on_the_spot=True, checkpoint_s=checkpoint_s)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            while not writer._beside.is_sure() or not writer._company._patience.has():
+                await writer.append(b"warm")
+            await trio.sleep(max(SELDOM_S, HURRY_S))
+            log.batches.clear()
+            yield writer
+            writer.close()
+
+
+async def test_a_tenant_that_calls_seldom_waits_for_nobody_and_takes_along_who_waits(monkeypatch):
+    log = Instant()
+    async with writing(log, monkeypatch) as writer:
+        monkeypatch.setattr(company, "HURRY_S", 0.0)
+        loud = [writer.hand_in(b"%d" % number, tenant="loud") for number in range(3)]
+        assert [ticket.is_settled for ticket in loud] == [True, False, False], "nothing had come of it for long, either"
+        quiet = writer.hand_in(b"quiet", tenant="quiet")
+        assert [ticket.is_durable for ticket in (*loud, quiet)] == [True] * 4
+        await quiet.durable()
+    assert log.batches == [[b"0"], [b"1", b"2", b"quiet"]]
+
+
+async def test_those_that_call_seldom_are_in_a_hurry_one_after_the_other(monkeypatch):
+    log = Instant()
+    async with writing(log, monkeypatch) as writer:
+        tickets = [writer.hand_in(b"%d" % number, tenant=f"tenant {number}") for number in range(20)]
+        assert [ticket.is_settled for ticket in tickets] == [True] + [False] * 19
+        for ticket in tickets:
+            await ticket.durable()
+    assert log.batches == [[b"0"], [b"%d" % number for number in range(1, 20)]]
+
+
+async def test_who_is_in_a_hurry_while_a_commit_runs_is_in_the_next_one_without_waiting_for_others():
+    disk = Disk()
+    writer = AuditWriter(disk, queue_max=10_000, on_the_spot=True)
 
     class Flood(trio.abc.Instrument):
         def after_io_wait(self, timeout: float) -> None:
-            writer.hand_in(b"flood")
+            writer.hand_in(b"flood", tenant="loud")
 
     flood = Flood()
-    with trio.fail_after(5):
+    with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
+            writer.hand_in(b"first", tenant="loud")
+            await disk.entered.wait()
+            await trio.sleep(HURRY_S)
+            victim = writer.hand_in(b"victim", tenant="quiet")
+            disk.gate.set()
             trio.lowlevel.add_instrument(flood)
-            for _ in range(20):
-                await writer.append(b"victim")
+            await victim.durable()
             trio.lowlevel.remove_instrument(flood)
             writer.close()
-    found = [batch for batch in batches if b"victim" in batch]
-    assert len(found) == 20
-    assert max(map(len, found)) <= 4
+    second = next(batch for batch in disk.batches if b"victim" in batch)
+    assert second is disk.batches[1]
+    assert second[0] == b"victim"
+
+
+async def test_a_commit_on_the_spot_that_fails_refuses_all_that_were_in_it_and_the_log_is_opened_afresh(monkeypatch):
+    monkeypatch.setattr(audit_writer, "RETRY_S", 0.001)
+    log = Instant()
+    async with writing(log, monkeypatch) as writer:
+        log.failure = OSError("no disk")
+        ticket = writer.hand_in(b"lost", tenant="quiet")
+        failing = writer.health
+        with pytest.raises(AuditUnavailable, match="failed"):
+            await ticket.durable()
+        while writer.health.state is not State.OK:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        await writer.append(b"after")
+    assert failing.state is State.FAILING
+    assert b"lost" not in [entry for batch in log.batches for entry in batch]
+    assert log.batches[-1] == [b"after"]
+
+
+async def test_a_checkpoint_comes_over_what_was_committed_on_the_spot(monkeypatch):
+    log = Instant()
+    async with writing(log, monkeypatch, checkpoint_s=0.05) as writer:
+        while writer._sign_at != math.inf:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        await trio.testing.wait_all_tasks_blocked()
+        before = log.signed
+        assert writer.hand_in(b"record", tenant="quiet").is_durable
+        while log.signed == before:
+            await trio.testing.wait_all_tasks_blocked(0.001)
 
 
 async def test_the_loop_has_much_else_to_do_where_several_records_came_together_and_for_one_commit_more(monkeypatch):

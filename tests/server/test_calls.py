@@ -44,10 +44,10 @@ class Audit:
         self.down = False
         self.alike: list[dict[str, object]] = []
 
-    def hand_in(self, entry: bytes) -> "Held":
+    def hand_in(self, entry: bytes, *, tenant: str = "") -> "Held":
         return Held(self, entry)
 
-    def hand_in_denial(self, entry: bytes, denial: Denial) -> "Held":
+    def hand_in_denial(self, entry: bytes, denial: Denial, *, tenant: str = "") -> "Held":
         self.alike.append(json.loads(denial.about))
         return Held(self, entry)
 

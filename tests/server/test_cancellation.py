@@ -150,8 +150,8 @@ def forgetful_writer() -> AbstractContextManager[object]:
     """Plant a writer that takes nothing from whoever was cancelled."""
     hand_in = AuditWriter.hand_in
 
-    def cancellable(writer: AuditWriter, entry: bytes) -> Ticket:
-        return promised(entry) if trio.current_effective_deadline() == -math.inf else hand_in(writer, entry)
+    def cancellable(writer: AuditWriter, entry: bytes, **more: str) -> Ticket:
+        return promised(entry) if trio.current_effective_deadline() == -math.inf else hand_in(writer, entry, **more)
 
     return patch.object(AuditWriter, "hand_in", cancellable)
 
@@ -160,9 +160,9 @@ def doubling_writer() -> AbstractContextManager[object]:
     """Plant a writer that writes twice."""
     hand_in = AuditWriter.hand_in
 
-    def twice(writer: AuditWriter, entry: bytes) -> Ticket:
-        hand_in(writer, entry)
-        return hand_in(writer, entry)
+    def twice(writer: AuditWriter, entry: bytes, **more: str) -> Ticket:
+        hand_in(writer, entry, **more)
+        return hand_in(writer, entry, **more)
 
     return patch.object(AuditWriter, "hand_in", twice)
 

@@ -1,9 +1,9 @@
 """The one task that writes the audit log: records are handed in, and acknowledged when durable.
 
-What is handed in while one commit is flushing becomes the next batch; whatever else the loop has to do comes first,
-and a lone caller, for whom there is nothing else to do, never waits for company. After a failed commit nothing is
-acknowledged and nothing is tried again on that file handle, for what a failed flush left can't be known: the file is
-opened afresh, held against what was acknowledged, and only then written to again.
+What is handed in while one commit is flushing becomes the next batch, and those that call without a break share one.
+Who is alone or calls seldom is written down on the spot, in the very step, where the disk is quick. After a failed
+commit nothing is acknowledged and nothing is tried again on that file handle, for what a failed flush left can't be
+known: the file is opened afresh, held against what was acknowledged, and only then written to again.
 
 Handing in and waiting are two steps, so that whoever waits can first let go of all that made the record: what a
 hundred callers hold while they wait is fetched back into the processor's cache when they go on.
@@ -13,6 +13,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -25,12 +26,13 @@ import trio
 from tenantry.audit import record
 from tenantry.audit.denials import WINDOW_S, Denial, DenialWindows
 from tenantry.audit.record import Kind
-from tenantry.server.beside import Beside, Patience
+from tenantry.server.beside import Beside
+from tenantry.server.company import GATHER_S, Company
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
-# And nobody waits longer than that for others to come: some ten requests, which then share one flush.
-GATHER_S = 0.005
+# Others were waited for in vain for so many rounds of the loop: where tenants take turns, each round brings one's.
+EMPTY_ROUNDS = 2
 # Between two tries to open a log that failed.
 RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
@@ -104,10 +106,10 @@ class Ticket:
 class Recorder(Protocol):
     """What everything that leaves a trace is given."""
 
-    def hand_in(self, entry: bytes) -> Ticket:
+    def hand_in(self, entry: bytes, *, tenant: str = "") -> Ticket:
         """Take `entry`: nothing may be answered before its ticket says that it is durable."""
 
-    def hand_in_denial(self, entry: bytes, denial: Denial) -> Ticket:
+    def hand_in_denial(self, entry: bytes, denial: Denial, *, tenant: str = "") -> Ticket:
         """Do as `hand_in`, or where there were many alike count `denial` as durably instead."""
 
     async def append(self, entry: bytes) -> None:
@@ -168,13 +170,14 @@ class AuditWriter:
         self._queue_max = queue_max
         self._batch: list[Ticket] = []
         self._last = 0
+        self._is_writing = self._is_urgent = False
         self._come = trio.Event()
         self._deadline_s = deadline_s
         self._checkpoint_s = checkpoint_s
         self._sign_at = -math.inf
         self._summarise_at = -math.inf
         self._beside = Beside()
-        self._company = Patience()
+        self._company = Company()
         self._windows = DenialWindows(most=denials_recorded)
         self._clock = clock
         self._closed = trio.Event()
@@ -196,17 +199,18 @@ class AuditWriter:
         if len(self._queue) >= self._queue_max:
             raise AuditUnavailable("too many records wait for the audit log")
 
-    def hand_in(self, entry: bytes) -> Ticket:
+    def hand_in(self, entry: bytes, *, tenant: str = "") -> Ticket:
         """Take an entry, which becomes a record whatever happens to whoever handed it in.
 
-        Raises `AuditUnavailable` once the log is closed and while it is failing.
+        `tenant` is on whose behalf: one that calls seldom waits for nobody else's, and the record may be durable when
+        this returns. Raises `AuditUnavailable` once the log is closed and while it is failing.
         """
-        return self._take(entry)
+        return self._take(entry, tenant)
 
-    def hand_in_denial(self, entry: bytes, denial: Denial) -> Ticket:
+    def hand_in_denial(self, entry: bytes, denial: Denial, *, tenant: str = "") -> Ticket:
         """Do as `hand_in` for the first denials of a kind in a minute; count the others, as durably."""
         alone = self._windows.admits(denial.about, denial.time_us / 1_000_000)
-        return self._take(entry if alone else denial)
+        return self._take(entry if alone else denial, tenant)
 
     async def append(self, entry: bytes) -> None:
         """Return when `entry` is durable; raises as `hand_in` and `Ticket.durable` do."""
@@ -216,14 +220,20 @@ class AuditWriter:
         """Do as `append`, with `hand_in_denial`."""
         await self.hand_in_denial(entry, denial).durable()
 
-    def _take(self, entry: bytes | Denial) -> Ticket:
+    def _take(self, entry: bytes | Denial, tenant: str) -> Ticket:
         if self.health.state is State.FAILING:
             raise AuditUnavailable("the audit log is failing") from self.failure
         if self._closed.is_set():
             raise AuditUnavailable("the audit log is closed") from self.failure
-        ticket = Ticket(entry, trio.current_time() + self._deadline_s)
+        now = trio.current_time()
+        is_first = not self._queue and not self._batch and not self._is_writing
+        self._is_urgent |= self._company.is_urgent(tenant, now, first=is_first)
+        ticket = Ticket(entry, now + self._deadline_s)
         self._queue.append(ticket)
-        self._come.set()
+        if self._is_urgent and self._can_write_here():
+            self._write_here()
+        else:
+            self._come.set()
         return ticket
 
     def close(self) -> None:
@@ -251,12 +261,20 @@ class AuditWriter:
             while await self._has_work():
                 self._gather()
                 await self._gather_more()
-                now = trio.current_time()
-                await self._write(sign=now >= self._sign_at, summarise=now >= self._summarise_at)
+                if self.failure is None:
+                    now = trio.current_time()
+                    await self._write(sign=now >= self._sign_at, summarise=now >= self._summarise_at)
+                if self.failure is not None:
+                    await self._recover(self.failure)
             if self.failure is None:
                 await self._write(sign=True, summarise=True)
         finally:
             self._refuse_waiting()
+
+    @property
+    def _due(self) -> float:
+        """When a checkpoint or a summary has to be written, if nothing else comes."""
+        return min(self._sign_at, self._summarise_at)
 
     async def _has_work(self) -> bool:
         """Return when there is something to write, or it is time for a checkpoint; False when no more will come."""
@@ -264,7 +282,7 @@ class AuditWriter:
             return False
         if not self._queue and not self._closed.is_set():
             self._come = trio.Event()
-            with trio.move_on_at(min(self._sign_at, self._summarise_at)):
+            with trio.move_on_at(self._due):
                 await self._come.wait()
             return bool(self._queue) or not self._closed.is_set()
         return bool(self._queue)
@@ -290,33 +308,49 @@ class AuditWriter:
             self._batch.append(self._queue.popleft())
 
     async def _gather_more(self) -> None:
-        """Wait a round of the loop, and one more as long as the last one brought several: one flush is for all.
-
-        Where records come one by one there is nothing to wait for, and that is tried ever more seldom. Where tenants
-        take turns each round brings one, and nobody waits for a neighbour's.
-        """
-        batch, brought = self._batch, BATCH_MAX
-        if not batch or (len(batch) == 1 and not self._company.has()):
+        """Wait for others while they come, where any are expected."""
+        batch, empty = self._batch, 0
+        if not batch or self._is_urgent:
             return
         until = trio.current_time() + GATHER_S
-        while brought > 1 and len(batch) < BATCH_MAX and trio.current_time() < until:
+        while not self._is_urgent and empty < EMPTY_ROUNDS and len(batch) < BATCH_MAX and trio.current_time() < until:
             had = len(batch)
             await trio.lowlevel.checkpoint()
+            if self._batch is not batch:  # somebody was in a hurry, and all of it is written
+                return
             self._gather()
-            brought = len(batch) - had
-        if len(batch) > 1:
-            self._company.kept()
-        else:
-            self._company.lost()
+            empty = 0 if len(batch) > had else empty + 1
+        self._company.learn(came=len(batch) > 1)
+
+    def _can_write_here(self) -> bool:
+        return self._on_the_spot and not self._is_writing and self._beside.is_sure()
+
+    def _write_here(self) -> None:
+        """Write all that waits in this very step: two rounds of the loop earlier than the writer's task would."""
+        due = self._due
+        self._gather()
+        with self._written(sign=False, summarise=False) as commit:
+            self._beside.run_here(commit)
+        if self.failure is not None or self._due != due:
+            self._come.set()  # for the writer's task waits until then
 
     async def _write(self, *, sign: bool, summarise: bool) -> None:
+        if self._batch or sign or summarise:
+            busy = self._last > 1 or len(self._batch) > 1  # those whose records come together have much else to do
+            with self._written(sign=sign, summarise=summarise) as commit:
+                await self._beside.run(commit, here=self._on_the_spot, busy=busy)
+
+    @contextmanager
+    def _written(self, *, sign: bool, summarise: bool) -> Iterator[Callable[[], None]]:
+        """Give what commits the batch, and when the block has done that tell everyone how it went."""
         batch = self._batch
         entries = [ticket.entry for ticket in batch if isinstance(ticket.entry, bytes)]
         denials = [ticket.entry for ticket in batch if isinstance(ticket.entry, Denial)]
         commit = partial(self._audit_log.commit, entries, sign=sign, denials=denials, summarise=summarise)
+        self._is_writing, self._is_urgent = True, False
         began = trio.current_time()
         try:
-            await self._beside.run(commit, here=self._on_the_spot, busy=self._last > 1 or len(batch) > 1)
+            yield commit
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing of the batch may be acknowledged
             self._fail(error)
         else:
@@ -329,11 +363,10 @@ class AuditWriter:
             self.news = trio.Event()
             self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)
         finally:
+            self._is_writing = False
             self._last, self._batch = len(batch), []
             for ticket in batch:
                 ticket.settle(self.failure)
-        if self.failure is not None:
-            await self._recover(self.failure)
 
     def _succeed(self, *, recorded: bool, counted: bool, signed: bool, summarised: bool) -> None:
         now = trio.current_time()

@@ -88,13 +88,10 @@ class Beside:
 
         With `here` it may be done in the event loop's own thread. `busy` says that the loop has much else to do.
         """
-        patience = self._busy if busy else self._alone
+        patient = (self._busy if busy else self._alone).has()
+        if here and patient and self.is_sure(busy=busy):
+            return self.run_here(work)
         job = _Job(work)
-        patient = patience.has()
-        if here and patient and patience.is_sure:
-            job.run()
-            self._learn(job.idle_s)
-            return job.outcome()
         self._jobs.put(job)  # type: ignore[arg-type]
         if not patient:
             await job.wait()
@@ -103,6 +100,17 @@ class Beside:
         else:
             self._learn(math.inf)
             await job.wait()
+        return job.outcome()
+
+    def is_sure(self, *, busy: bool = False) -> bool:
+        """Tell whether work of late was so quick that it is worth doing on the spot."""
+        return (self._busy if busy else self._alone).is_sure
+
+    def run_here(self, work: Callable[[], T]) -> T:
+        """Do as `run`, in this thread and without a checkpoint."""
+        job = _Job(work)
+        job.run()
+        self._learn(job.idle_s)
         return job.outcome()
 
     def _learn(self, idle_s: float) -> None:

@@ -80,6 +80,11 @@ class Recording:
         self._ticket = ticket
         self._count = count
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return self._ticket.is_settled
+
     async def durable(self) -> None:
         """Return when the record is durable; raises `AuditUnavailable` where it is not known to be."""
         try:
@@ -163,9 +168,10 @@ class Calls:
             **_how(call),
         )
         if isinstance(decision, Denied):
-            ticket = self._audit.hand_in_denial(entry, Denial(_about(principal, call, decision), time_us))
+            denial = Denial(_about(principal, call, decision), time_us)
+            ticket = self._audit.hand_in_denial(entry, denial, tenant=principal.tenant)
         else:
-            ticket = self._audit.hand_in(entry)
+            ticket = self._audit.hand_in(entry, tenant=principal.tenant)
         count = partial(self._count, principal.tenant, call.feature, decision, outcome, started)
         return Recording(ticket, count)
 

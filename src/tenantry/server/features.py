@@ -245,8 +245,10 @@ class Features:
         return answer.response
 
     async def _release(self, recording: Recording, principal: Principal) -> None:
+        waits = not recording.is_settled
         await recording.durable()
-        await self._turns.take(principal.tenant)  # one commit wakes all whose records were in it
+        if waits:  # one commit wakes all whose records were in it
+            await self._turns.take(principal.tenant)
 
     async def _answer_talking(self, incoming: Incoming, call: Call, run: Run) -> Answer:
         answer: web.Response | None = None
