@@ -8,21 +8,18 @@ memory, so that the disk of the day does not decide. A server without its audit 
 """
 
 import argparse
-import os
-import shutil
 import statistics
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conformance.login import sign_in
-from tests.faults.shim import Faults, Mode
 
+from bench.disk import disk
 from bench.peers import PEERS, Signer
 from bench.plot import Point, lines, write
 from bench.rounds import (
@@ -41,7 +38,6 @@ from bench.rounds import (
     surroundings,
 )
 
-MEMORY = Path("/dev/shm")
 CALLERS = (1, 2, 16, 64, 256)
 
 
@@ -62,18 +58,6 @@ OURS = {
 CONTENDERS = (*OURS, *PEERS)
 Running = tuple[Process, str]
 """A server and an access token for it."""
-
-
-@contextmanager
-def slow_disk(directory: Path, delay_ms: float) -> Iterator[Mapping[str, str]]:
-    """Give the environment in which each flush under `directory` takes `delay_ms`; 0 leaves the disk as it is."""
-    if not delay_ms:
-        yield os.environ
-        return
-    with tempfile.TemporaryDirectory() as control:
-        faults = Faults.make(Path(control), directory)
-        faults.set(Mode.OFF, delay_ms=delay_ms)
-        yield faults.environment
 
 
 def start(name: str, directory: Path, environment: Mapping[str, str], signer: Signer, stack: ExitStack) -> Running:
@@ -172,32 +156,26 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     """Run the comparison and print it."""
     options = parse(sys.argv[1:])
-    place = MEMORY if options.flush_ms and MEMORY.is_dir() else None
-    directory = Path(tempfile.mkdtemp(dir=place))
-    results: dict[str, Any] = {
-        **surroundings(),
-        "rounds": options.rounds,
-        "seconds": options.seconds,
-        "flush_ms": options.flush_ms or flush_ms(directory),
-        "base": options.base,
-        "callers": {},
-    }
-    print(f"{results['machine']}, {results['date']}, one flush {results['flush_ms']:.2f} ms")
-    print(
-        f"{'contender':<22} {'callers':>7} {'calls/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'cpu us':>7}"
-        f"   ratios to {options.base}: of calls/s, of calls a processor second"
-    )
-    try:
-        with ExitStack() as stack:
-            environment = stack.enter_context(slow_disk(directory, options.flush_ms))
-            signer = Signer()
-            running = {name: start(name, directory, environment, signer, stack) for name in options.contenders}
-            for callers in options.callers:
-                found = compare(running, callers=callers, rounds=options.rounds, seconds=options.seconds)
-                results["callers"][str(callers)] = with_ratios(found, options.base)
-                _print(callers, results["callers"][str(callers)])
-    finally:
-        shutil.rmtree(directory)
+    with disk(options.flush_ms) as (directory, environment), ExitStack() as stack:
+        results: dict[str, Any] = {
+            **surroundings(),
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "flush_ms": options.flush_ms or flush_ms(directory),
+            "base": options.base,
+            "callers": {},
+        }
+        print(f"{results['machine']}, {results['date']}, one flush {results['flush_ms']:.2f} ms")
+        print(
+            f"{'contender':<22} {'callers':>7} {'calls/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'cpu us':>7}"
+            f"   ratios to {options.base}: of calls/s, of calls a processor second"
+        )
+        signer = Signer()
+        running = {name: start(name, directory, environment, signer, stack) for name in options.contenders}
+        for callers in options.callers:
+            found = compare(running, callers=callers, rounds=options.rounds, seconds=options.seconds)
+            results["callers"][str(callers)] = with_ratios(found, options.base)
+            _print(callers, results["callers"][str(callers)])
     print(save(options.name, results, options.results))
     print(write(options.results / f"{options.name}.svg", plot(results)))
     return 0

@@ -1,10 +1,10 @@
 """The noisy neighbour: how long a quiet tenant's calls take, alone and beside another tenant that is all noise.
 
-`python -m bench.neighbour [--kinds calls logins ...] [--rounds 5] [--seconds 10]` prints a table and writes
-results/neighbour.json. The victim calls at a modest, fixed rate over one connection; the neighbour has 64 connections
-and waits for nothing but its answers. Quiet and flooded time follow each other in each round, and the ratio of their
-p99 is taken within it. Logins are hashed and registrations stored, every one: the throttles, which would end such
-floods at once, are set too high to help. The Node peer stands beside it for calls.
+`python -m bench.neighbour [--kinds calls logins ...] [--rounds 5] [--seconds 10] [--flush-ms 0.3]` prints a table and
+writes results/neighbour.json. The victim calls at a modest, fixed rate over one connection; the neighbour has 64
+connections and waits for nothing but its answers. Quiet and flooded time follow each other in each round, and the ratio
+of their p99 is taken within it. Logins are hashed and registrations stored, every one: the throttles, which would end
+such floods at once, are set too high to help. The Node peer stands beside it for calls.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from conformance.login import sign_in
 
+from bench.disk import disk
 from bench.flood import KINDS
 from bench.load import called, request_builder, whole_answer
 from bench.peers import PEERS, Signer
@@ -148,30 +148,31 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--flush-ms", type=float, default=0.0, help="have data in memory, and each flush take so long")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     how = {"rounds": options.rounds, "seconds": options.seconds, "rate": options.rate}
     results: dict[str, Any] = {**surroundings(), **how, "workers": options.workers, "ours": {}, "node": {}}
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        data = Path(directory)
-        results["flush_ms"] = flush_ms(data)
+    with disk(options.flush_ms) as (data, environment), ExitStack() as stack:
+        results["flush_ms"] = options.flush_ms or flush_ms(data)
         print(f"{results['machine']}, {results['date']}, one flush {results['flush_ms']:.2f} ms")
         print(f"{'server':<7} {'flood':<14} {'quiet p50':>9} {'p99':>7} {'flooded p50':>12} {'p99':>7}  ratio of p99")
         command = serve(configured(data, LIMITS), data / "ours", workers=options.workers)
         if options.kinds:
-            ours = stack.enter_context(started(command))
+            ours = stack.enter_context(started(command, environment))
             quiet, loud = (sign_in(ours.url, user=user, password="demo").access_token for user in ("carol", "alice"))
             for kind in options.kinds:
                 results["ours"][kind] = measure(ours.url, quiet, loud, kind, **how)
                 _print("ours", kind, results["ours"][kind])
         if not options.no_peer:
             signer = Signer()
-            environment = {**signer.environment, "PEER_DATA": str(data)}
-            node = stack.enter_context(started(PEERS["node"].command(), environment))
+            peers = {**environment, **signer.environment, "PEER_DATA": str(data)}
+            node = stack.enter_context(started(PEERS["node"].command(), peers))
             quiet, loud = signer.token("tenant-b"), signer.token("tenant-a")
             results["node"]["calls"] = measure(node.url, quiet, loud, "calls", **how)
             _print("node", "calls", results["node"]["calls"])
-    print(save("neighbour" + ("" if options.workers == 1 else f"-{options.workers}"), results, options.results))
+    name = "neighbour" + ("" if options.workers == 1 else f"-{options.workers}")
+    print(save(name + (f"-{options.flush_ms:g}ms" if options.flush_ms else ""), results, options.results))
     return 1 if any(found["victim_errors"] for found in results["ours"].values()) else 0
 
 
