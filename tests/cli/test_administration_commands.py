@@ -184,6 +184,10 @@ def test_the_tenants_are_those_of_the_configuration(operator):
         (("users", "enable", "nobody"), "", 1, "no user nobody"),
         (("clients", "revoke", "nobody"), "", 1, "no client nobody"),
         (("grants", "revoke", "none"), "", 1, "no grant none"),
+        (("clients", "revoke", "-Obody"), "", 1, "no client -Obody"),  # one id in sixty-four begins so
+        (("grants", "revoke", "-Ox"), "", 1, "no grant -Ox"),
+        (("keys", "retire", "-Oy"), "", 1, "no such key"),
+        (("grants", "list", "--client", "-Obody"), "", 0, ""),
     ],
 )
 def test_what_can_not_be_done_is_said_and_leaves_no_trace(operator, words, typed, status, says):

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from tenantry.audit.record import Kind
-from tenantry.cli.data import AsJson, Refused, change, look, moment, require_offered, show
+from tenantry.cli.data import AsJson, Id, Refused, change, look, moment, require_offered, show
 from tenantry.cli.serve import DEFAULT_DATA
 from tenantry.oauth import token
 from tenantry.oauth.clients import ServiceAccount, is_presentable
@@ -104,7 +104,7 @@ def list_clients(*, data: Path = DEFAULT_DATA, as_json: AsJson = False) -> int:
 
 
 @clients.command
-def revoke(client: str, *, data: Path = DEFAULT_DATA) -> int:
+def revoke(client: Id, *, data: Path = DEFAULT_DATA) -> int:
     """Forget a client and end all that was granted to it; it may register anew where the configuration lets it.
 
     Parameters

@@ -19,6 +19,8 @@ from tenantry.server.store import Store
 from tenantry.server.store.database import DatabaseError
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="")]
+Id = Annotated[str, Parameter(allow_leading_hyphen=True)]
+"""An id that the server made: one in sixty-four begins with a hyphen."""
 
 
 class Refused(Exception):

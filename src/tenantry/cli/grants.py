@@ -5,7 +5,7 @@ from pathlib import Path
 from cyclopts import App
 
 from tenantry.audit.record import Kind
-from tenantry.cli.data import AsJson, Refused, change, look, moment, show
+from tenantry.cli.data import AsJson, Id, Refused, change, look, moment, show
 from tenantry.cli.serve import DEFAULT_DATA
 from tenantry.server.administration import Administration
 from tenantry.server.store import Store
@@ -20,7 +20,7 @@ def list_grants(
     *,
     tenant: str | None = None,
     user: str | None = None,
-    client: str | None = None,
+    client: Id | None = None,
     data: Path = DEFAULT_DATA,
     as_json: AsJson = False,
 ) -> int:
@@ -60,7 +60,7 @@ def list_grants(
 
 
 @grants.command
-def revoke(grant: str, *, data: Path = DEFAULT_DATA) -> int:
+def revoke(grant: Id, *, data: Path = DEFAULT_DATA) -> int:
     """End one grant with all its tokens, MCP sessions and streams.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from tenantry.audit.record import Kind
-from tenantry.cli.data import AsJson, Refused, change, look, moment, show
+from tenantry.cli.data import AsJson, Id, Refused, change, look, moment, show
 from tenantry.cli.serve import DEFAULT_DATA
 from tenantry.oauth import key_set
 from tenantry.oauth.key_set import FOREVER, State
@@ -73,7 +73,7 @@ def list_keys(*, data: Path = DEFAULT_DATA, as_json: AsJson = False) -> int:
 
 
 @keys.command
-def retire(kid: str, /, *, data: Path = DEFAULT_DATA) -> int:
+def retire(kid: Id, /, *, data: Path = DEFAULT_DATA) -> int:
     """Take a key away at once: every access token that it signed is refused from now on.
 
     Parameters
