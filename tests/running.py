@@ -1,5 +1,6 @@
 """A real server in a process of its own, for tests that need more than the app."""
 
+import random
 import re
 import signal
 import socket
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -95,10 +96,14 @@ def running_server(
 
 
 def free_port() -> int:
-    """A port that was free a moment ago, for a server that must come back at the same one."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    """A port that was free a moment ago, for a server that must come back at the same one.
+
+    Below those that clients, and servers that ask for any port, get from the kernel: none of them takes it meanwhile.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def demo_with(directory: Path, more: str) -> Path:
