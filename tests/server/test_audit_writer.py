@@ -138,16 +138,19 @@ class Instant:
         self.batches: list[list[bytes]] = []
         self.signed = 0
         self.failure: Exception | None = None
+        self.broken = self.tried_again = False
 
     def commit(self, entries: Sequence[bytes], *, sign: bool = False, **_: object) -> None:
         if self.failure is not None:
-            failure, self.failure = self.failure, None
+            failure, self.failure, self.broken = self.failure, None, True
             raise failure
+        self.tried_again |= self.broken
         if entries:
             self.batches.append(list(entries))
         self.signed += sign
 
-    def reopen(self) -> None: ...
+    def reopen(self) -> None:
+        self.broken = False
 
 
 @asynccontextmanager
@@ -190,7 +193,8 @@ async def test_those_that_call_seldom_are_in_a_hurry_one_after_the_other(monkeyp
     assert log.batches == [[b"0"], [b"%d" % number for number in range(1, 20)]]
 
 
-async def test_who_is_in_a_hurry_while_a_commit_runs_is_in_the_next_one_without_waiting_for_others():
+async def test_who_is_in_a_hurry_while_a_commit_runs_is_in_the_next_one_without_waiting_for_others(monkeypatch):
+    monkeypatch.setattr(audit_writer, "GATHER_S", 60.0)
     disk = Disk()
     writer = AuditWriter(disk, queue_max=10_000, on_the_spot=True)
 
@@ -214,12 +218,43 @@ async def test_who_is_in_a_hurry_while_a_commit_runs_is_in_the_next_one_without_
     second = next(batch for batch in disk.batches if b"victim" in batch)
     assert second is disk.batches[1]
     assert second[0] == b"victim"
+    assert len(second) < 10, "the flood goes on in each round"
+
+
+async def test_who_is_in_a_hurry_ends_the_waiting_where_the_disk_is_not_quick_enough_to_write_here(monkeypatch):
+    monkeypatch.setattr(audit_writer, "GATHER_S", 60.0)
+    log = Instant()
+    writer = AuditWriter(log, queue_max=10_000)
+
+    class Flood(trio.abc.Instrument):
+        def after_io_wait(self, timeout: float) -> None:
+            writer.hand_in(b"flood", tenant="loud")
+
+    flood = Flood()
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            await writer.append(b"first")
+            await trio.sleep(HURRY_S)
+            trio.lowlevel.add_instrument(flood)
+            while not writer._batch:
+                await trio.lowlevel.checkpoint()
+            monkeypatch.setattr(company, "HURRY_S", 0.0)
+            writer._company._hurry_from = -math.inf
+            victim = writer.hand_in(b"victim", tenant="quiet")
+            had = len(writer._batch)
+            await victim.durable()
+            trio.lowlevel.remove_instrument(flood)
+            writer.close()
+    found = next(batch for batch in log.batches if b"victim" in batch)
+    assert len(found) < had + 10
 
 
 async def test_a_commit_on_the_spot_that_fails_refuses_all_that_were_in_it_and_the_log_is_opened_afresh(monkeypatch):
     monkeypatch.setattr(audit_writer, "RETRY_S", 0.001)
     log = Instant()
     async with writing(log, monkeypatch) as writer:
+        writer._sign_at = -math.inf  # a checkpoint is due at the same time
         log.failure = OSError("no disk")
         ticket = writer.hand_in(b"lost", tenant="quiet")
         failing = writer.health
@@ -231,6 +266,7 @@ async def test_a_commit_on_the_spot_that_fails_refuses_all_that_were_in_it_and_t
     assert failing.state is State.FAILING
     assert b"lost" not in [entry for batch in log.batches for entry in batch]
     assert log.batches[-1] == [b"after"]
+    assert not log.tried_again
 
 
 async def test_a_checkpoint_comes_over_what_was_committed_on_the_spot(monkeypatch):

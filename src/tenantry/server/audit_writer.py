@@ -27,10 +27,12 @@ from tenantry.audit import record
 from tenantry.audit.denials import WINDOW_S, Denial, DenialWindows
 from tenantry.audit.record import Kind
 from tenantry.server.beside import Beside
-from tenantry.server.company import GATHER_S, Company
+from tenantry.server.company import Company
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
+# And nobody waits longer than that for others to come: some ten requests.
+GATHER_S = 0.005
 # Others were waited for in vain for so many rounds of the loop: where tenants take turns, each round brings one's.
 EMPTY_ROUNDS = 2
 # Between two tries to open a log that failed.

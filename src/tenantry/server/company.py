@@ -8,8 +8,6 @@ import math
 
 from tenantry.server.beside import Patience
 
-# Nobody waits longer than that for others to come: some ten requests.
-GATHER_S = 0.005
 # A tenant calls seldom of whom nothing came for so long: others' turns may keep one that calls all the time from it.
 SELDOM_S = 0.02
 # And no two are in a hurry within that: a thousand tenants that call seldom are many, together.
