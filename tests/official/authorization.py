@@ -29,9 +29,10 @@ def run(out: Path, *, client_documents: bool) -> list[runner.Verdict]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
                 for line in process.stdout or ():
+                    print(line, end="")  # pytest shows it where the test fails
                     if line.startswith(f"{server.issuer}/authorize?"):
                         _sign_in(client.browser, line.strip())
-                process.wait(60)
+                print(f"the runner ended with {process.wait(60)}")
             finally:
                 process.kill()
     return runner.judge(out, SCENARIOS, leg="authorization-server")

@@ -60,7 +60,7 @@ def test_the_official_scenarios_for_authorization_servers_pass_without_a_warning
 @pytest.mark.usefixtures("official_runner")
 def test_without_client_documents_the_official_runner_warns_of_that_alone(tmp_path):
     verdicts = authorization.run(tmp_path / "out", client_documents=False)
-    assert all(verdict.clean for verdict in verdicts)
+    assert all(verdict.clean for verdict in verdicts), runner.table("authorization server", verdicts)
     [problem] = [problem for verdict in verdicts for problem in verdict.problems]
     assert problem.startswith("WARNING authorization-server-metadata-cimd:")
 
