@@ -102,6 +102,14 @@ def test_memory_is_bounded(ask, world, monkeypatch):
     assert len(world.authentication._verified) == 3
 
 
+def test_what_has_expired_is_forgotten_with_the_next_token(ask, world):
+    for _ in range(3):
+        for number in range(3):
+            ask(world, minted(world, token_id=f"t{number}"))
+            assert len(world.authentication._verified) == number + 1
+        world.now += 600 + access_token.LEEWAY_S
+
+
 @pytest.mark.parametrize("change", [{"subject": "nobody else"}, {"tenant": "globex"}])
 def test_who_is_not_in_the_directory_bears_no_access_token(ask, world, change):
     with pytest.raises(web.HttpError) as caught:

@@ -1,12 +1,25 @@
 """What the lean way of speaking HTTP/1.1 leaves out, and what it must not lose by that."""
 
 import os
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 
 from tenantry import web
-from tenantry.server.asgi import BODY, Answer, Exchange, Message, Receive, Send, application, cancelled_by
+from tenantry.server.asgi import (
+    BODY,
+    Answer,
+    ASGIApp,
+    EventStream,
+    Exchange,
+    Message,
+    Receive,
+    Send,
+    SendBytes,
+    application,
+    cancelled_by,
+)
 from tenantry.server.host import HostLimits, connection, lean
 from tests.departing import until_left
 from tests.fuzz.packets import Baseline, answer, hosted, talk
@@ -44,24 +57,102 @@ async def test_a_request_has_no_task_of_its_own():
         assert (await stream.receive_some()).endswith(b"ok")
 
 
-@pytest.mark.trio
-async def test_an_answer_is_one_write(monkeypatch):
-    written: list[bytes] = []
+@pytest.fixture
+def written(monkeypatch):
+    """Whatever is written at once, piece by piece; trio writes its own wakeups by another function."""
+    pieces: list[bytes] = []
 
     def write(descriptor: int, data: bytes) -> int:
-        written.append(data)
+        pieces.append(data)
         return os_write(descriptor, data)
 
     os_write = os.write
+    monkeypatch.setattr(os, "write", write)
+    return pieces
+
+
+@pytest.mark.trio
+async def test_an_answer_is_one_write(written):
     app = application(answer, closing=trio.Event())
     async with hosted(app) as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        monkeypatch.setattr(os, "write", write)
         for _ in range(2):
             await stream.send_all(POST)
             received = await stream.receive_some()
-        monkeypatch.undo()
     answers = [data for data in written if data.startswith(b"HTTP/1.1 200")]
     assert answers == [bytes(received)] * 2
+
+
+def streaming(run: Callable[[SendBytes], Awaitable[None]], *, speaks_first: bool) -> ASGIApp:
+    async def handle(exchange: Exchange) -> Answer:
+        return EventStream(run=run, speaks_first=speaks_first, farewell=b"data: bye\n\n")
+
+    return application(handle, closing=trio.Event())
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("speaks_first", [True, False])
+async def test_a_stream_begins_with_one_write_where_it_speaks_first_and_ends_with_one(written, speaks_first):
+    end = trio.Event()
+
+    async def run(send: SendBytes) -> None:
+        if speaks_first:
+            await send(b"data: 1\n\n")
+        await end.wait()
+
+    app = streaming(run, speaks_first=speaks_first)
+    async with hosted(app) as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(KEPT)
+        first = await stream.receive_some()
+        assert first.endswith(b"data: 1\n\n\r\n" if speaks_first else b"\r\n\r\n")
+        end.set()
+        last = await stream.receive_some()
+        assert last == b"b\r\ndata: bye\n\n\r\n0\r\n\r\n"
+    assert [data for data in written if data in (first, last)] == [first, last]
+
+
+@pytest.mark.trio
+async def test_nothing_is_written_to_a_client_that_has_left_its_stream(written):
+    left = trio.Event()
+
+    async def run(send: SendBytes) -> None:
+        try:
+            await send(b"data: 1\n\n")
+            await trio.sleep_forever()
+        finally:
+            left.set()
+
+    async with hosted(streaming(run, speaks_first=True)) as port:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            await stream.send_all(KEPT)
+            await stream.receive_some()
+        await left.wait()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert not [data for data in written if b"bye" in data]
+
+
+@pytest.mark.trio
+@pytest.mark.timeout(30)  # no trio timeout ends what never waits
+async def test_a_stream_that_does_nothing_but_write_gives_the_others_their_turns():
+    async def run(send: SendBytes) -> None:
+        while True:
+            await send(b"data: 1\n\n")
+
+    async with (
+        hosted(streaming(run, speaks_first=True)) as port,
+        await trio.open_tcp_stream("127.0.0.1", port) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(drain, stream)
+        with trio.fail_after(10):
+            await stream.send_all(KEPT)
+            for _ in range(100):
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
+async def drain(stream: trio.SocketStream) -> None:
+    while await stream.receive_some():
+        pass
 
 
 @pytest.mark.trio

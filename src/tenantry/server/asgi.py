@@ -33,6 +33,8 @@ KNOWN = "tenantry.known"
 """The extension of a scope whose head may come again: a `Known` that comes again with it."""
 ANSWER = "tenantry.answer"
 """The extension of a scope whose host takes a whole answer as one message of this type: status, headers and body."""
+HELD = "tenantry.held"
+"""In the beginning of an answer: its first bytes follow at once, and a host may send both together."""
 Departure: TypeAlias = Callable[[Callable[[], None]], AbstractContextManager[None]]
 LINE = "tenantry.line"
 """The extension of a scope that is told whose connection it is (`turns.Line`)."""
@@ -186,11 +188,11 @@ class Exchange:
     async def begin_stream(self) -> None:
         """Begin an answer of `text/event-stream` from inside of the handler, which then gives back `ANSWERED`.
 
-        Only once the body was read; `send_part` and `end_stream` follow.
+        Only once the body was read; `send_part` or `end_stream` follows at once: the host may wait for it.
         """
         if self._body_due:
             raise RuntimeError("an event stream needs its request's body read")
-        await self._send(_start(200, _STREAM_FIELDS))
+        await self._send(_start(200, _STREAM_FIELDS, held=True))
         self.streaming = True
 
     async def send_part(self, data: bytes) -> None:
@@ -278,6 +280,8 @@ class EventStream:
     deadline: float = float("inf")
     outlives_closing: bool = False
     """For the stream that answers one call: a stop lets it finish within the host's grace."""
+    speaks_first: bool = False
+    """Whether `run` sends something at once: the answer's head then goes with it."""
     farewell: bytes = b""
     """Sent last where the stream did not end because its client left."""
 
@@ -348,7 +352,7 @@ def application(
         if isinstance(answer, Answered):
             return
         if isinstance(answer, EventStream):
-            await send(_start(200, fields))
+            await send(_start(200, fields, held=answer.speaks_first))
             # Open for hours, it needs nothing of its request.
             scope["headers"], scope["extensions"] = [], {}
             exchange.request = replace(request, headers=_NO_HEADERS, notes={})
@@ -424,28 +428,31 @@ async def _run_stream(stream: EventStream, exchange: Exchange, send: Send, closi
     except Exception:  # noqa: BLE001 - the answer has begun, so the missing last chunk must tell
         _log.error("stream_failed", path=exchange.request.path, exc_info=True)
         return
-    await send(_body(stream.farewell))
+    if not outlet.deserted:
+        await send(_body(stream.farewell))
 
 
 class _Outlet:
-    """The way out of one stream: one writer at a time, and a comment when nobody wrote for long."""
+    """The way out of one stream, and a comment when nobody wrote for long."""
 
     def __init__(self, send: Send, left: Callable[[], Awaitable[None]]) -> None:
         self._send = send
         self._left = left
-        self._lock = trio.Lock()
         self._last = trio.current_time()
+        self.deserted = False
+        """Whether the client has left."""
 
     async def send(self, data: bytes) -> None:
-        async with self._lock:
-            self._last = trio.current_time()
-            await self._send(_body(data, more=True))
+        await trio.lowlevel.checkpoint_if_cancelled()  # a host shields its writes
+        self._last = trio.current_time()
+        await self._send(_body(data, more=True))
 
     async def attend(self) -> None:
         """Send a comment whenever KEEP_ALIVE_S were quiet; return when the client has left."""
         while True:
             with trio.CancelScope(deadline=self._last + KEEP_ALIVE_S):
                 await self._left()
+                self.deserted = True
                 return
             if trio.current_time() >= self._last + KEEP_ALIVE_S:
                 await self.send(KEEP_ALIVE_COMMENT)
@@ -586,8 +593,8 @@ _field = lru_cache(FIELDS_REMEMBERED)(_encoded)
 """For what is said again and again; cookies are not."""
 
 
-def _start(status: int, fields: Fields) -> Message:
-    return {"type": "http.response.start", "status": status, "headers": fields}
+def _start(status: int, fields: Fields, *, held: bool = False) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": fields, HELD: held}
 
 
 def _body(data: bytes, *, more: bool = False) -> Message:

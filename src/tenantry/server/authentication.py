@@ -98,7 +98,7 @@ class Authentication:
         known = self._verified.get(digest)
         if known is None or self._keys.now.verification is not self._verified_by:
             return None
-        return known if self._clock() < known.expires_at + access_token.LEEWAY_S else None
+        return known if self._counts(known) else None
 
     def _verify(self, token: str, digest: bytes) -> Principal:
         keys = self._keys.now.verification
@@ -113,9 +113,18 @@ class Authentication:
             now=self._clock(),
         )
         self._verified[digest] = principal
-        if len(self._verified) > REMEMBERED_MAX:
-            self._verified.popitem(last=False)
+        self._forget()
         return principal
+
+    def _forget(self) -> None:
+        # All live about equally long: those that were verified first end first.
+        while self._verified and (
+            len(self._verified) > REMEMBERED_MAX or not self._counts(next(iter(self._verified.values())))
+        ):
+            self._verified.popitem(last=False)
+
+    def _counts(self, principal: Principal) -> bool:
+        return self._clock() < principal.expires_at + access_token.LEEWAY_S
 
 
 def _digest(token: str) -> bytes:

@@ -245,6 +245,7 @@ class ModernEra:
         body = results.complete(closing, revision=incoming.revision, version=__version__)
         return EventStream(
             run=run,
+            speaks_first=True,
             deadline=incoming.exchange.deadline(),
             farewell=sse.event(jsonrpc.encode(jsonrpc.result(id_, body))),
         )

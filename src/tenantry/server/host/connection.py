@@ -172,7 +172,8 @@ class Connection:
             else:
                 self._due = math.inf
         elif isinstance(event, RawData):
-            await self._write(partial(self._stream.send_all, event.data))
+            await self._answer(event.data)
+            await trio.lowlevel.cancel_shielded_checkpoint()
         elif isinstance(event, Closed):
             await self._end()
 

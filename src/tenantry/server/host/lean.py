@@ -22,7 +22,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11WSConnection
 from hypercorn.typing import H11SendableEvent
 
-from tenantry.server.asgi import ANSWER, BODY, KNOWN, LENGTHLESS, ASGIApp, Fields, Message
+from tenantry.server.asgi import ANSWER, BODY, HELD, KNOWN, LENGTHLESS, ASGIApp, Fields, Message
 from tenantry.server.host import heads, websocket
 from tenantry.server.host.heads import Head
 from tenantry.server.host.http1 import Http1
@@ -246,7 +246,7 @@ class LeanHttp1(Http1):
             return
         self._hear()
         if message["type"] == "http.response.start" and self._answered is _Answer.DUE:
-            await self._begin_answer(message["status"], message.get("headers", []))
+            await self._begin_answer(message["status"], message.get("headers", []), held=message.get(HELD, False))
         elif message["type"] == "http.response.body" and self._answered is _Answer.BEGUN:
             await self._go_on(message.get("body", b""), more=message.get("more_body", False))
         else:
@@ -264,18 +264,18 @@ class LeanHttp1(Http1):
         await self._begin_answer(status, fields)
         await self._go_on(body, more=False)
 
-    async def _begin_answer(self, status: int, fields: Fields) -> None:
+    async def _begin_answer(self, status: int, fields: Fields, *, held: bool = False) -> None:
         self._answered = _Answer.BEGUN
         self._without_body = self._without_body or status in LENGTHLESS
         fields = [*fields, *self.config.response_headers("h11")]
         if self.context.terminated.is_set():
             fields.append((b"connection", b"close"))
         head = heads.of_answer(status, tuple(fields))
-        await self._send_h11_event(head.response, waits=head.length is not None)
+        await self._send_h11_event(head.response, waits=held or head.length is not None)
 
     async def _go_on(self, data: bytes, *, more: bool) -> None:
         if data and not self._without_body:
-            await self._send_h11_event(h11.Data(data=data))
+            await self._send_h11_event(h11.Data(data=data), waits=not more)
         if not more:
             self._answered = _Answer.SENT
             await self._send_h11_event(h11.EndOfMessage())
