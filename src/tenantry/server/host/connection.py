@@ -52,6 +52,7 @@ class Connection:
         self._left: Callable[[], None] | None = None
         self._due = math.inf
         self._over = False
+        self._deserted = False
         self._idle = True
         self._header_begun = False
         self._lingers = False
@@ -154,7 +155,9 @@ class Connection:
             while (descriptor := self._tcp.socket.fileno()) >= 0:
                 await trio.lowlevel.wait_readable(descriptor)
                 with suppress(BlockingIOError):
-                    return os.read(descriptor, RECEIVE_BYTES)
+                    data = os.read(descriptor, RECEIVE_BYTES)
+                    self._deserted = not data and not self._over
+                    return data
         except (*_GONE, OSError):
             pass
         return b""
@@ -229,8 +232,11 @@ class Connection:
             await self._write(partial(self._stream.send_all, data[written:]))
 
     async def _end(self) -> None:
-        """Say that nothing more comes, and stop reading requests."""
-        self._over = self._lingers = True
+        """Say that nothing more comes, and stop reading requests; a peer that has left is told by the socket's end."""
+        self._over = True
+        if self._deserted:
+            return
+        self._lingers = True
         if self._tls is None:
             await self._write(self._tcp.send_eof)
         self._reading.cancel()
