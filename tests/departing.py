@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from tenantry.server.asgi import Exchange
+from tenantry.server.exchange import Exchange
 
 
 @asynccontextmanager

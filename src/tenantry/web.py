@@ -1,6 +1,6 @@
 """HTTP requests and answers as values, and the checks that need nothing but the value.
 
-Names: RFC 9110. Nothing here waits; `server/asgi.py` turns ASGI messages into these values and back.
+Names: RFC 9110. Nothing here waits; `server/application.py` turns ASGI messages into these values and back.
 """
 
 import base64

@@ -12,8 +12,8 @@ import trio
 from h2.errors import ErrorCodes
 from structlog.testing import capture_logs
 
-from tenantry.server import asgi
-from tenantry.server.asgi import application
+from tenantry.server import exchange
+from tenantry.server.application import application
 from tenantry.server.host import HostLimits, frames, tls_context
 from tests.attacks.people import Client, sign_in
 from tests.attacks.speaker import legacy, modern, speaker, text_of
@@ -143,8 +143,8 @@ async def _lines(stream: trio.SocketStream) -> None:
 @attack("HTTP-08", modes=())
 @pytest.mark.parametrize("head", [b"Content-Length: 500", b"Transfer-Encoding: chunked"], ids=["announced", "chunked"])
 async def test_a_body_that_does_not_come_is_not_waited_for(head, monkeypatch):
-    monkeypatch.setattr(asgi, "BODY_START_S", 0.3)
-    monkeypatch.setattr(asgi, "BODY_END_S", 0.6)
+    monkeypatch.setattr(exchange, "BODY_START_S", 0.3)
+    monkeypatch.setattr(exchange, "BODY_END_S", 0.6)
     async with hosted(application(answer, closing=trio.Event())) as port:
         baseline = Baseline.now()
         stream = await trio.open_tcp_stream("127.0.0.1", port)

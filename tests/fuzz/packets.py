@@ -22,7 +22,10 @@ import trio
 from structlog.testing import capture_logs
 
 from tenantry import web
-from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, SendBytes, application
+from tenantry.server.application import application
+from tenantry.server.asgi import ASGIApp
+from tenantry.server.event_stream import EventStream, SendBytes
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.host import HostLimits, bind, serve, tls_context
 from tests.certificates import self_signed
 from tests.departing import until_left

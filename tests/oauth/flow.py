@@ -21,9 +21,9 @@ from tenantry.oauth import openapi, pkce
 from tenantry.oauth.client_documents import Location
 from tenantry.policy import Directory
 from tenantry.server.app import App
-from tenantry.server.asgi import Exchange
 from tenantry.server.authentication import Authentication
 from tenantry.server.client_documents import Fetch, KnownClients
+from tenantry.server.exchange import Exchange
 from tenantry.server.feed import Feed
 from tenantry.server.fetch import Fetched, FetchFailed
 from tenantry.server.keys import SigningKeys

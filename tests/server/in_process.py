@@ -22,7 +22,8 @@ from tenantry.mcp.resources import Resource
 from tenantry.mcp.tools import Tool
 from tenantry.oauth import access_token
 from tenantry.server import audit_log
-from tenantry.server.asgi import ASGIApp, Message, application
+from tenantry.server.application import application
+from tenantry.server.asgi import ASGIApp, Message
 from tenantry.server.audit_log import AuditLog
 from tenantry.server.audit_writer import AuditWriter
 from tenantry.server.bus import Bus

@@ -12,7 +12,10 @@ import trio
 from structlog.testing import capture_logs
 
 from tenantry import web
-from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, Receive, Send, SendBytes, application
+from tenantry.server.application import application
+from tenantry.server.asgi import ASGIApp, Receive, Send
+from tenantry.server.event_stream import EventStream, SendBytes
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.host import HostLimits, bind, connection, listener, serve
 from tenantry.server.host.connection import peer_key
 from tests.departing import until_left
@@ -230,7 +233,7 @@ async def test_an_early_answer_to_a_big_body_reaches_a_client_that_writes_all_be
 
 @pytest.mark.trio
 async def test_an_early_answer_to_a_body_that_stops_coming_closes_after_a_while(monkeypatch):
-    monkeypatch.setattr("tenantry.server.asgi.DRAIN_S", 0.05)
+    monkeypatch.setattr("tenantry.server.exchange.DRAIN_S", 0.05)
     async with hosted(plain()) as port:
         baseline = Baseline.now()
         received = await talk(port, b"POST /unread HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\nhalf")

@@ -12,7 +12,10 @@ from h2.settings import SettingCodes
 from structlog.testing import capture_logs
 
 from tenantry import web
-from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, SendBytes, application
+from tenantry.server.application import application
+from tenantry.server.asgi import ASGIApp
+from tenantry.server.event_stream import EventStream, SendBytes
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.host import HostLimits, frames, tls_context
 from tests.certificates import Certificate, self_signed
 from tests.departing import until_left

@@ -11,7 +11,10 @@ import trio
 import trio.testing
 
 from tenantry import web
-from tenantry.server.asgi import KNOWN, Answer, ASGIApp, EventStream, Exchange, Message, Receive, Send, application
+from tenantry.server.application import application
+from tenantry.server.asgi import KNOWN, ASGIApp, Message, Receive, Send
+from tenantry.server.event_stream import EventStream
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.host import heads
 from tests.fuzz.packets import answer, hosted, mutated
 

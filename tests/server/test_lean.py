@@ -7,19 +7,11 @@ import pytest
 import trio
 
 from tenantry import web
-from tenantry.server.asgi import (
-    BODY,
-    Answer,
-    ASGIApp,
-    EventStream,
-    Exchange,
-    Message,
-    Receive,
-    Send,
-    SendBytes,
-    application,
-    cancelled_by,
-)
+from tenantry.server.application import application
+from tenantry.server.asgi import BODY, ASGIApp, Message, Receive, Send
+from tenantry.server.cancelled_by import cancelled_by
+from tenantry.server.event_stream import EventStream, SendBytes
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.host import HostLimits, connection, lean
 from tests.departing import until_left
 from tests.fuzz.packets import Baseline, answer, hosted, talk

@@ -11,7 +11,10 @@ from structlog.testing import capture_logs
 
 from tenantry import web
 from tenantry.forwarded import Proxies, network
-from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, SendBytes, application
+from tenantry.server.application import application
+from tenantry.server.asgi import ASGIApp
+from tenantry.server.event_stream import EventStream, SendBytes
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.host import HostLimits, TlsError, tls_context
 from tests.certificates import Certificate, self_signed
 from tests.fuzz import packets

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from tenantry import jsonrpc, web
-from tenantry.server.asgi import Answer, Exchange, Handler
 from tenantry.server.audit_writer import AuditUnavailable
+from tenantry.server.exchange import Answer, Exchange, Handler
 from tenantry.server.store.database import StoreUnavailable
 from tenantry.web import Sites
 

@@ -12,7 +12,7 @@ import trio
 from tenantry import web
 from tenantry.server import audit_log
 from tenantry.server.app import Routes
-from tenantry.server.asgi import Answer, Exchange
+from tenantry.server.exchange import Answer, Exchange
 
 KEPT_S = 1.0
 _HEADERS = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}

@@ -29,10 +29,10 @@ from tenantry.oauth import bearer
 from tenantry.policy import Directory
 from tenantry.server import audit_log
 from tenantry.server.app import Routes
-from tenantry.server.asgi import Exchange, WebSocket
 from tenantry.server.audit_key import name_of
 from tenantry.server.audit_writer import AuditWriter
 from tenantry.server.authentication import Authentication
+from tenantry.server.exchange import Exchange, WebSocket
 from tenantry.server.ongoing import Ongoing
 
 SCOPE = "audit:read"

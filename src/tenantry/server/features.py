@@ -21,11 +21,11 @@ from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.tools import ArgumentError, TaskSupport, Tool
 from tenantry.oauth import bearer
 from tenantry.policy import Denied, Feature
-from tenantry.server.asgi import Answer, Exchange
 from tenantry.server.calls import Call, Calls, Ended, Recording, Run, invoke, running_tool, unknown
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel
 from tenantry.server.cut import Cause, Cut, GrantEnded
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.ongoing import Ongoing
 from tenantry.server.request_stream import JSON, RequestStream
 from tenantry.server.turns import Turns

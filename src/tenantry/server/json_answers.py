@@ -9,7 +9,7 @@ import structlog
 
 from tenantry import web
 from tenantry.oauth.errors import OAuthError
-from tenantry.server.asgi import Exchange
+from tenantry.server.exchange import Exchange
 
 Handler = Callable[[Exchange], Awaitable[web.Response]]
 

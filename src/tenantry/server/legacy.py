@@ -15,12 +15,12 @@ from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.route import Legacy
 from tenantry.mcp.session import Session
 from tenantry.policy import Denied, Feature
-from tenantry.server.asgi import Answer, Exchange
 from tenantry.server.audit_writer import Recorder
 from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, LegacyChannel, Line
 from tenantry.server.event_store import EventStore
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.features import Features, Incoming, Recorded, answer_error
 from tenantry.server.inbox import Inbox
 from tenantry.server.request_stream import JSON, RequestStream

@@ -17,9 +17,9 @@ from tenantry.oauth.authorization import AuthorizationRequest
 from tenantry.oauth.errors import OAuthError
 from tenantry.server import account
 from tenantry.server.account import Account
-from tenantry.server.asgi import Exchange
 from tenantry.server.browser import Cookie, Pages, Seals, require_own_page, see_other
 from tenantry.server.consent import Consent
+from tenantry.server.exchange import Exchange
 from tenantry.server.json_answers import Handler, read_form
 from tenantry.server.login_sessions import MAX_USER_NAME, LoginRefused, LoginSessions
 from tenantry.server.services import Services

@@ -12,7 +12,8 @@ from tenantry import jsonrpc, web
 from tenantry.jsonrpc import Object
 from tenantry.server import host
 from tenantry.server.app import App, Routes
-from tenantry.server.asgi import Answer, Exchange, application
+from tenantry.server.application import application
+from tenantry.server.exchange import Answer, Exchange
 
 ADDRESS = "127.0.0.1"
 DEFAULT_PORT = 9000

@@ -12,9 +12,10 @@ from tenantry.mcp import revisions, route
 from tenantry.mcp.route import Modern
 from tenantry.oauth import access_token
 from tenantry.server.admission import Admission
-from tenantry.server.asgi import ANSWERED, Answer, EventStream, Exchange, SendBytes
 from tenantry.server.authentication import Authentication
 from tenantry.server.cut import GrantEnded
+from tenantry.server.event_stream import EventStream, SendBytes
+from tenantry.server.exchange import ANSWERED, Answer, Exchange
 from tenantry.server.features import Features, Recorded, answer_error
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.modern import ModernEra

@@ -19,10 +19,11 @@ from tenantry.mcp.route import Modern
 from tenantry.mcp.tools import TaskSupport
 from tenantry.oauth import sealing
 from tenantry.policy import Denied, Feature
-from tenantry.server.asgi import Answer, EventStream, Exchange, SendBytes
 from tenantry.server.calls import Call, running_tool
 from tenantry.server.changes import Changes, Listener
 from tenantry.server.channels import Line, ModernChannel
+from tenantry.server.event_stream import EventStream, SendBytes
+from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.features import Features, Incoming, Recorded
 from tenantry.server.request_stream import RequestStream
 from tenantry.server.tasks import Tasks, UnknownTask

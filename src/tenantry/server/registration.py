@@ -16,7 +16,7 @@ from tenantry.config import RegistrationPolicy
 from tenantry.oauth import bearer, clients, token
 from tenantry.oauth.errors import OAuthError
 from tenantry.oauth.metadata import SECRET_METHODS
-from tenantry.server.asgi import Exchange
+from tenantry.server.exchange import Exchange
 from tenantry.server.json_answers import NEVER_STORED, Handler, answering_errors, json_answer
 from tenantry.server.services import Services
 from tenantry.server.throttle import Throttle

@@ -11,8 +11,10 @@ from tenantry import jsonrpc, sse, web
 from tenantry.jsonrpc import Object
 from tenantry.machine import step
 from tenantry.mcp.stream import TRANSITIONS, Event, State
-from tenantry.server.asgi import ANSWERED, KEEP_ALIVE_COMMENT, KEEP_ALIVE_S, Answer, Exchange, cancelled_by
+from tenantry.server.cancelled_by import cancelled_by
 from tenantry.server.event_store import EventStore, StreamRecord
+from tenantry.server.event_stream import KEEP_ALIVE_COMMENT, KEEP_ALIVE_S
+from tenantry.server.exchange import ANSWERED, Answer, Exchange
 
 JSON = {"content-type": "application/json"}
 # Log messages beyond this are dropped until the client has read: they are not worth the memory.

@@ -24,7 +24,7 @@ from tenantry.config import Config, ConfigError, is_loopback
 from tenantry.jsonrpc import Object
 from tenantry.mcp.offer import Offer
 from tenantry.server import host, management
-from tenantry.server.asgi import application
+from tenantry.server.application import application
 from tenantry.server.audit_key import AuditLogInUse
 from tenantry.server.audit_log import AuditLog, AuditLogDamaged, path_of
 from tenantry.server.audit_writer import AuditUnavailable, AuditWriter, State

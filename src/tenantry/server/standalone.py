@@ -13,10 +13,10 @@ from tenantry.identity import Principal
 from tenantry.jsonrpc import Code, Object, RemoteProtocolError
 from tenantry.mcp import revisions
 from tenantry.mcp.session import Session
-from tenantry.server.asgi import EventStream, SendBytes
 from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes, Listener
 from tenantry.server.event_store import STANDALONE, EventStore, Resumed, StreamRecord
+from tenantry.server.event_stream import EventStream, SendBytes
 from tenantry.server.sessions import Sessions
 
 # What happens while nobody listens; the oldest gives way.

@@ -12,8 +12,8 @@ from tenantry.audit.record import Kind
 from tenantry.oauth import access_token, token
 from tenantry.oauth.clients import Client
 from tenantry.oauth.errors import OAuthError
-from tenantry.server.asgi import Exchange
 from tenantry.server.client_authentication import authenticated_client
+from tenantry.server.exchange import Exchange
 from tenantry.server.json_answers import NEVER_STORED, json_answer, read_form
 from tenantry.server.services import Services
 

@@ -9,8 +9,21 @@ import trio
 from structlog.testing import capture_logs
 
 from tenantry import web
-from tenantry.server import asgi
-from tenantry.server.asgi import Answer, ASGIApp, EventStream, Exchange, Message, SendBytes, application
+from tenantry.server.application import application
+from tenantry.server.asgi import ASGIApp, Message
+from tenantry.server.event_stream import KEEP_ALIVE_S, EventStream, SendBytes
+from tenantry.server.exchange import (
+    BODY_END_S,
+    BODY_FREE_EVENTS,
+    BODY_MEAN_EVENT_BYTES,
+    BODY_RATE_BYTES_PER_S,
+    BODY_START_S,
+    DRAIN_BYTES,
+    DRAIN_EVENTS,
+    DRAIN_S,
+    Answer,
+    Exchange,
+)
 from tests.departing import until_left
 
 LIMIT = 100_000
@@ -173,14 +186,14 @@ async def test_a_content_length_that_lies_or_is_no_number_is_refused(length, wan
 @pytest.mark.trio
 async def test_a_body_cut_into_dust_is_refused_and_one_in_many_good_pieces_is_not():
     dust = chunked()
-    dust.send_body(*[b"x"] * (asgi.BODY_FREE_EVENTS + 50))
+    dust.send_body(*[b"x"] * (BODY_FREE_EVENTS + 50))
     await dust.ask(echo)
     assert dust.status == 400
 
     pieces = chunked()
-    pieces.send_body(*[b"x" * asgi.BODY_MEAN_EVENT_BYTES] * 1000)
+    pieces.send_body(*[b"x" * BODY_MEAN_EVENT_BYTES] * 1000)
     await pieces.ask(echo)
-    assert (pieces.status, len(pieces.body)) == (200, 1000 * asgi.BODY_MEAN_EVENT_BYTES)
+    assert (pieces.status, len(pieces.body)) == (200, 1000 * BODY_MEAN_EVENT_BYTES)
 
 
 async def feed(client: Client, pieces: int, size: int, every_s: float) -> None:
@@ -195,12 +208,12 @@ async def feed(client: Client, pieces: int, size: int, every_s: float) -> None:
     ("pace", "wanted", "after_s"),
     [
         ((0, 0, 0.0), 200, 0.0),
-        ((1, 10, asgi.BODY_START_S - 1), 200, asgi.BODY_START_S - 1),
-        ((1, 10, asgi.BODY_START_S + 1), 408, asgi.BODY_START_S),
-        ((100, 80, 1.0), 408, asgi.BODY_START_S),  # a little now and then
-        ((40, asgi.BODY_RATE_BYTES_PER_S, 1.0), 200, 40.0),
-        ((100, asgi.BODY_RATE_BYTES_PER_S, 1.0), 408, asgi.BODY_END_S),
-        ((40, asgi.BODY_RATE_BYTES_PER_S, 2.0), 408, 2 * asgi.BODY_START_S - 2),
+        ((1, 10, BODY_START_S - 1), 200, BODY_START_S - 1),
+        ((1, 10, BODY_START_S + 1), 408, BODY_START_S),
+        ((100, 80, 1.0), 408, BODY_START_S),  # a little now and then
+        ((40, BODY_RATE_BYTES_PER_S, 1.0), 200, 40.0),
+        ((100, BODY_RATE_BYTES_PER_S, 1.0), 408, BODY_END_S),
+        ((40, BODY_RATE_BYTES_PER_S, 2.0), 408, 2 * BODY_START_S - 2),
     ],
 )
 async def test_a_body_has_as_much_time_as_what_came_of_it_needs(pace, wanted, after_s, autojump_clock):
@@ -245,17 +258,17 @@ async def test_an_early_answer_goes_out_at_once_and_ends_when_the_body_was_drain
         client.send_body(b"x" * 300)
         await trio.testing.wait_all_tasks_blocked()
         assert client.ended
-    assert trio.current_time() < asgi.DRAIN_S
+    assert trio.current_time() < DRAIN_S
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize("pieces", [[], [b""] * asgi.DRAIN_EVENTS, [b"x" * 4096, b"x" * asgi.DRAIN_BYTES]])
+@pytest.mark.parametrize("pieces", [[], [b""] * DRAIN_EVENTS, [b"x" * 4096, b"x" * DRAIN_BYTES]])
 async def test_draining_is_limited_in_time_events_and_bytes(pieces, autojump_clock):
     client = chunked()
     client.send_body(*pieces, ended=False)
     await client.ask(unauthorized)
     assert client.ended
-    assert trio.current_time() == pytest.approx(0 if pieces else asgi.DRAIN_S, abs=0.1)
+    assert trio.current_time() == pytest.approx(0 if pieces else DRAIN_S, abs=0.1)
 
 
 @pytest.mark.trio
@@ -419,10 +432,10 @@ async def test_a_stream_has_its_headers_its_bytes_and_an_end():
 @pytest.mark.trio
 async def test_a_quiet_stream_carries_comments_and_a_busy_one_does_not(autojump_clock):
     async def run(send: SendBytes) -> None:
-        await trio.sleep(3.5 * asgi.KEEP_ALIVE_S)
+        await trio.sleep(3.5 * KEEP_ALIVE_S)
         for _ in range(10):
             await send(b"data: 1\n\n")
-            await trio.sleep(0.9 * asgi.KEEP_ALIVE_S)
+            await trio.sleep(0.9 * KEEP_ALIVE_S)
 
     client = Client(method="GET")
     await client.ask(streaming(run))
