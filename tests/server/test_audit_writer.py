@@ -193,16 +193,22 @@ async def test_those_that_call_seldom_are_in_a_hurry_one_after_the_other(monkeyp
     assert log.batches == [[b"0"], [b"%d" % number for number in range(1, 20)]]
 
 
+class Flood(trio.abc.Instrument):
+    """A loud tenant: a record in each round of the loop."""
+
+    def __init__(self, writer: AuditWriter) -> None:
+        self._writer = writer
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._writer.hand_in(b"flood", tenant="loud")
+
+
 async def test_who_is_in_a_hurry_while_a_commit_runs_is_in_the_next_one_without_waiting_for_others(monkeypatch):
     monkeypatch.setattr(audit_writer, "GATHER_S", 60.0)
     disk = Disk()
     writer = AuditWriter(disk, queue_max=10_000, on_the_spot=True)
 
-    class Flood(trio.abc.Instrument):
-        def after_io_wait(self, timeout: float) -> None:
-            writer.hand_in(b"flood", tenant="loud")
-
-    flood = Flood()
+    flood = Flood(writer)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
@@ -226,11 +232,7 @@ async def test_who_is_in_a_hurry_ends_the_waiting_where_the_disk_is_not_quick_en
     log = Instant()
     writer = AuditWriter(log, queue_max=10_000)
 
-    class Flood(trio.abc.Instrument):
-        def after_io_wait(self, timeout: float) -> None:
-            writer.hand_in(b"flood", tenant="loud")
-
-    flood = Flood()
+    flood = Flood(writer)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)

@@ -103,8 +103,14 @@ async def test_a_stream_begins_with_one_write_where_it_speaks_first_and_ends_wit
 
 
 @pytest.mark.trio
-async def test_nothing_is_written_to_a_client_that_has_left_its_stream(written):
+async def test_who_has_left_a_stream_is_written_nothing_and_not_lingered_for(written, monkeypatch):
     left = trio.Event()
+    lingered = []
+
+    async def linger(self: connection.Connection) -> None:
+        lingered.append(self)
+
+    monkeypatch.setattr(connection.Connection, "_linger", linger)
 
     async def run(send: SendBytes) -> None:
         try:
@@ -119,7 +125,8 @@ async def test_nothing_is_written_to_a_client_that_has_left_its_stream(written):
             await stream.receive_some()
         await left.wait()
         await trio.testing.wait_all_tasks_blocked(0.02)
-        assert not [data for data in written if b"bye" in data]
+    assert not [data for data in written if b"bye" in data]
+    assert not lingered
 
 
 @pytest.mark.trio
