@@ -53,6 +53,26 @@ def test_turns_are_shared_by_weight_while_all_have_something_waiting(weights: di
             assert abs(taken[one] / its - taken[other] / others) <= 1 / its + 1 / others + 1e-9
 
 
+def test_a_round_has_one_of_each_tenant_in_the_order_of_single_turns():
+    rounds, single = FairQueue[str](), FairQueue[str]()
+    for queue in (rounds, single):
+        for tenant, weight in (("heavy", 3.0), ("a", 1.0), ("b", 1.0)):
+            for _ in range(10):
+                queue.push(tenant, tenant, weight=weight)
+    taken: list[str] = []
+    while one := rounds.pop_round(3):
+        assert len(one) == len(set(one))
+        taken += one
+    assert taken == [single.pop() for _ in range(30)]
+
+
+def test_a_round_has_no_more_than_the_most_however_many_tenants_there_are():
+    queue: FairQueue[int] = FairQueue()
+    for number in range(10):
+        queue.push(str(number), number)
+    assert [queue.pop_round(4) for _ in range(4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9], []]
+
+
 @given(st.lists(st.tuples(tenants, st.booleans())))
 def test_nothing_is_lost_and_nothing_comes_twice(steps: list[tuple[str, bool]]):
     queue: FairQueue[int] = FairQueue()

@@ -63,10 +63,24 @@ class FairQueue(Generic[T]):
 
     def pop(self, may: Callable[[str], bool] = lambda _: True) -> T | None:
         """Take the next item of the tenants that `may` admits; None where there is none."""
-        ready = [line for tenant, line in self._lines.items() if line.items and may(tenant)]
-        if not ready:
-            return None
-        line = min(ready, key=lambda line: line.start)
+        tenant = self._next(may)
+        return None if tenant is None else self._pop(tenant)
+
+    def pop_round(self, most: int) -> list[T]:
+        """Take what comes next, up to the second item of a tenant and `most` in all."""
+        served: set[str] = set()
+        taken: list[T] = []
+        while len(taken) < most and (tenant := self._next()) is not None and tenant not in served:
+            served.add(tenant)
+            taken.append(self._pop(tenant))
+        return taken
+
+    def _next(self, may: Callable[[str], bool] = lambda _: True) -> str | None:
+        ready = [tenant for tenant, line in self._lines.items() if line.items and may(tenant)]
+        return min(ready, key=lambda tenant: self._lines[tenant].start, default=None)
+
+    def _pop(self, tenant: str) -> T:
+        line = self._lines[tenant]
         self._now = max(self._now, line.start)
         line.start += 1 / line.weight
         item = line.items.popleft()

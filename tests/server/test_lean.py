@@ -13,6 +13,7 @@ from tenantry.server.cancelled_by import cancelled_by
 from tenantry.server.event_stream import EventStream, SendBytes
 from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.host import HostLimits, connection, lean
+from tenantry.server.turns import Turns
 from tests.departing import until_left
 from tests.fuzz.packets import Baseline, answer, hosted, talk
 
@@ -332,6 +333,20 @@ async def test_who_sends_ahead_gives_others_their_turns():
             while len(served) < 201:
                 await trio.lowlevel.checkpoint()
     assert served.index(b"/one") < 190
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("asks", [True, False])
+async def test_whose_request_says_nothing_of_a_tenant_is_noticed_and_who_asks_nothing_is_not(asks, monkeypatch):
+    noticed: list[str] = []
+    monkeypatch.setattr(Turns, "notice", lambda _, tenant: noticed.append(tenant))
+    async with hosted(application(answer, closing=trio.Event())) as port:
+        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+            if asks:
+                await stream.send_all(KEPT)
+                assert b"200" in await stream.receive_some()
+        await trio.testing.wait_all_tasks_blocked(0.02)
+    assert set(noticed) == ({""} if asks else set())
 
 
 @pytest.mark.trio

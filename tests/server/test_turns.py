@@ -1,13 +1,15 @@
 """Work is done in fair turns where tenants share the server, and at once where one has it to itself."""
 
+from itertools import pairwise
+
 import pytest
 import trio
 import trio.testing
 
-from tenantry.server.turns import TOGETHER_S, Turns
+from tenantry.server.turns import TOGETHER_S, TURNS_A_ROUND, Line, Turns
 
 
-async def take(turns: Turns, tenant: str, order: list[str]) -> None:
+async def take(turns: Turns, tenant: str | None, order: list[str | None]) -> None:
     await turns.take(tenant)
     order.append(tenant)
 
@@ -42,20 +44,74 @@ async def test_who_comes_second_does_not_wait_for_the_pile_of_the_first(nursery,
     nursery.cancel_scope.cancel()
 
 
-async def test_one_turn_is_given_in_a_round(nursery):
+class Rounds(trio.abc.Instrument):
+    """What came into `order` in each round of the loop."""
+
+    def __init__(self, order: list[str | None]) -> None:
+        self._order = order
+        self.had = [0]
+
+    def before_io_wait(self, timeout: float) -> None:
+        self.had.append(len(self._order))
+
+    def each(self) -> list[list[str | None]]:
+        return [self._order[begin:end] for begin, end in pairwise(self.had)]
+
+
+@pytest.mark.parametrize("tenants", ["a", "ab", "abcdefgh"])
+async def test_a_round_gives_a_tenant_one_turn_and_no_more_than_a_few_in_all(tenants, nursery):
+    turns = Turns()
+    await together(turns)
+    order: list[str | None] = []
+    for _ in range(10):
+        for tenant in tenants:
+            nursery.start_soon(take, turns, tenant, order)
+    await trio.testing.wait_all_tasks_blocked()
+    order.clear()
+    rounds = Rounds(order)
+    trio.lowlevel.add_instrument(rounds)
+    nursery.start_soon(turns.run)
+    await trio.testing.wait_all_tasks_blocked()
+    trio.lowlevel.remove_instrument(rounds)
+    assert len(order) >= 9 * len(tenants)
+    for came in rounds.each():
+        assert len(came) == len(set(came)) <= TURNS_A_ROUND
+    if len(tenants) > 1:
+        assert max(map(len, rounds.each())) == min(len(tenants), TURNS_A_ROUND)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_tenant_that_opens_a_connection_does_not_share_the_server_with_itself(autojump_clock):
+    turns = Turns()  # nobody gives any
+    line = Line(turns.notice)
+    with trio.fail_after(1):
+        for _ in range(3):
+            await turns.take("a")
+            await turns.take(line.tenant)
+            line.belongs_to("a")
+
+
+async def test_who_says_nothing_of_a_tenant_is_somebody_too(nursery, autojump_clock):
+    turns = Turns()
+    line = Line(turns.notice)
+    await turns.take("a")
+    line.belongs_to("")
+    order: list[str] = []
+    for _ in range(3):
+        nursery.start_soon(take, turns, "a", order)
+    await trio.testing.wait_all_tasks_blocked()
+    assert order == ["a"], "one passes, the others wait for a turn"
+    nursery.cancel_scope.cancel()
+
+
+async def test_whom_nobody_knows_yet_gives_way_to_those_who_share_the_server(nursery):
     turns = Turns()
     await together(turns)
     order: list[str] = []
-    for _ in range(10):
-        nursery.start_soon(take, turns, "a", order)
+    for _ in range(2):
+        nursery.start_soon(take, turns, None, order)
     await trio.testing.wait_all_tasks_blocked()
-    nursery.start_soon(turns.run)
-    order.clear()
-    rounds = 0
-    while len(order) < 8:
-        await trio.lowlevel.checkpoint()
-        rounds += 1
-    assert rounds >= 8
+    assert len(order) <= 1
     nursery.cancel_scope.cancel()
 
 

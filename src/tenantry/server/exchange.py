@@ -79,7 +79,7 @@ class Exchange:
     def belongs_to(self, tenant: str) -> None:
         """Say whose request it is: the next one on its connection waits with that tenant's others."""
         if self._line is not None:
-            self._line.tenant = tenant
+            self._line.belongs_to(tenant)
 
     @property
     def size(self) -> int:

@@ -48,7 +48,7 @@ class Connection:
         self._stream: trio.abc.Stream = self._tls or stream
         self._sending = trio.Lock()
         self._reading = trio.CancelScope()
-        self._line = Line()
+        self._line = Line(host.turns.notice)
         self._left: Callable[[], None] | None = None
         self._due = math.inf
         self._over = False
@@ -140,6 +140,8 @@ class Connection:
             await self._turn()
             if not self._over:
                 await self._take(data)
+            if data and self._line.tenant is None:  # whoever opens a connection for each request is somebody, too
+                self._line.belongs_to("")
 
     async def _pull_while_idle(self) -> bytes:
         if self._tls is None:
