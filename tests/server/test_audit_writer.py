@@ -204,7 +204,7 @@ class Flood(trio.abc.Instrument):
 
 
 async def test_who_is_in_a_hurry_while_a_commit_runs_is_in_the_next_one_without_waiting_for_others(monkeypatch):
-    monkeypatch.setattr(audit_writer, "GATHER_S", 60.0)
+    monkeypatch.setattr(company, "GATHER_S", 60.0)
     disk = Disk()
     writer = AuditWriter(disk, queue_max=10_000, on_the_spot=True)
 
@@ -228,7 +228,7 @@ async def test_who_is_in_a_hurry_while_a_commit_runs_is_in_the_next_one_without_
 
 
 async def test_who_is_in_a_hurry_ends_the_waiting_where_the_disk_is_not_quick_enough_to_write_here(monkeypatch):
-    monkeypatch.setattr(audit_writer, "GATHER_S", 60.0)
+    monkeypatch.setattr(company, "GATHER_S", 60.0)
     log = Instant()
     writer = AuditWriter(log, queue_max=10_000)
 

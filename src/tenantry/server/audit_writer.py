@@ -31,10 +31,6 @@ from tenantry.server.company import Company
 
 # More rows lengthen one flush for all of its callers and gain little beyond this.
 BATCH_MAX = 256
-# And nobody waits longer than that for others to come: some ten requests.
-GATHER_S = 0.005
-# Others were waited for in vain for so many rounds of the loop: where tenants take turns, each round brings one's.
-EMPTY_ROUNDS = 2
 # Between two tries to open a log that failed.
 RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
@@ -311,18 +307,16 @@ class AuditWriter:
 
     async def _gather_more(self) -> None:
         """Wait for others while they come, where any are expected."""
-        batch, empty = self._batch, 0
+        batch = self._batch
         if not batch or self._is_urgent:
             return
-        until = trio.current_time() + GATHER_S
-        while not self._is_urgent and empty < EMPTY_ROUNDS and len(batch) < BATCH_MAX and trio.current_time() < until:
-            had = len(batch)
+        wait = self._company.wait(trio.current_time())
+        while not self._is_urgent and len(batch) < BATCH_MAX and not wait.is_over(len(batch), trio.current_time()):
             await trio.lowlevel.checkpoint()
             if self._batch is not batch:  # somebody was in a hurry, and all of it is written
                 return
             self._gather()
-            empty = 0 if len(batch) > had else empty + 1
-        self._company.learn(came=len(batch) > 1)
+        self._company.learn(len(batch))
 
     def _can_write_here(self) -> bool:
         return self._on_the_spot and not self._is_writing and self._beside.is_sure()
