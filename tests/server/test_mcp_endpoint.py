@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import pytest
 import trio
@@ -7,6 +8,7 @@ import trio.testing
 from tenantry import CallContext, tool
 from tenantry.server.calls import Recording
 from tenantry.server.features import Incoming
+from tenantry.server.turns import Turns
 from tests.server.in_process import MODERN_META, InProcess, in_process, request, until
 
 MODES = ["sessionful", "stateless", "dual"]
@@ -550,3 +552,35 @@ async def test_an_answer_that_can_not_be_written_is_a_fault_and_comes_behind_its
     async with in_process(tmp_path) as server:
         answer = await server.modern("tools/call", server.token(), name="echo", arguments={"message": "x"})
         assert (answer.status, len(waited)) == (500, 1)
+
+
+async def test_who_is_alone_goes_all_the_way_at_once_and_who_is_not_pauses_half_way(tmp_path, monkeypatch):
+    paused: list[int] = []
+    begun: list[int] = []
+    pause = Turns.pause
+
+    async def noted(turns: Turns) -> None:
+        paused.append(len(begun))
+        await pause(turns)
+
+    monkeypatch.setattr(Turns, "pause", noted)
+    gate = trio.Event()
+
+    @tool
+    async def echo() -> str:
+        """Wait."""
+        begun.append(1)
+        await gate.wait()
+        return "done"
+
+    def are_begun(count: int) -> bool:
+        return len(begun) == count
+
+    async with in_process(tmp_path, "stateless", tools=[echo]) as server:
+        token = server.token()
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(server.post, request("tools/call", number, name="echo"), token)
+                await until(partial(are_begun, number + 1))
+            gate.set()
+    assert paused == [1, 2]

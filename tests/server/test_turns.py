@@ -104,6 +104,24 @@ async def test_who_says_nothing_of_a_tenant_is_somebody_too(nursery, autojump_cl
     nursery.cancel_scope.cancel()
 
 
+async def test_all_of_a_round_pause_at_the_same_point_and_where_turns_are_taken_nobody_does(nursery):
+    turns = Turns()
+    order: list[str] = []
+
+    async def half_by_half(name: str) -> None:
+        order.append(f"{name} begins")
+        await turns.pause()
+        order.append(f"{name} goes on")
+
+    for name in "abc":
+        nursery.start_soon(half_by_half, name)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [what.split(" ", 1)[1] for what in order] == ["begins"] * 3 + ["goes on"] * 3
+    await together(turns)
+    with trio.testing.assert_no_checkpoints():
+        await turns.pause()
+
+
 async def test_whom_nobody_knows_yet_gives_way_to_those_who_share_the_server(nursery):
     turns = Turns()
     await together(turns)

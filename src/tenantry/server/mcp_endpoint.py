@@ -20,6 +20,7 @@ from tenantry.server.features import Features, Recorded, answer_error
 from tenantry.server.legacy import LegacyEra
 from tenantry.server.modern import ModernEra
 from tenantry.server.ongoing import Ongoing
+from tenantry.server.turns import Turns
 
 
 class McpEndpoint:
@@ -32,6 +33,7 @@ class McpEndpoint:
         authentication: Authentication,
         ongoing: Ongoing,
         admission: Admission,
+        turns: Turns,
         features: Features,
         legacy: LegacyEra,
         modern: ModernEra,
@@ -41,6 +43,7 @@ class McpEndpoint:
         self._authentication = authentication
         self._ongoing = ongoing
         self._admission = admission
+        self._turns = turns
         self._features = features
         self._legacy = legacy
         self._modern = modern
@@ -60,6 +63,8 @@ class McpEndpoint:
         size = min(exchange.size, self._body_bytes)
         share = await self._admission.begin(principal.tenant, size=size)
         try:
+            if share.running > 1:  # who is alone would wait for nothing
+                await self._turns.pause()
             answer = await self._features.release(await serve(exchange, principal), principal)
             return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
         except RemoteProtocolError as error:

@@ -109,6 +109,7 @@ def build(
         authentication=authentication,
         ongoing=ongoing,
         admission=admission,
+        turns=turns,
         features=features,
         legacy=LegacyEra(
             config=config,
