@@ -82,6 +82,9 @@ class Allowed:
     """The call may go on."""
 
 
+_ALLOWED = Allowed()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
     """The call ends here; a value and not an error, because a denial is recorded like any outcome."""
@@ -112,7 +115,7 @@ def decide(principal: Principal, feature: Feature, directory: Directory) -> Allo
         return Denied(reason=Reason.NOT_GRANTABLE, needed=needed)
     if not needed <= principal.scopes:
         return Denied(reason=Reason.STEP_UP, needed=needed)
-    return Allowed()
+    return _ALLOWED
 
 
 def visible(principal: Principal, kind: str, names: Iterable[str], directory: Directory) -> list[str]:

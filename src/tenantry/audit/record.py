@@ -184,21 +184,21 @@ def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
 
 
 def _members(fields: dict[str, Any]) -> list[str]:
-    return [f'"{name}":{_written(name, value)}' for name, value in fields.items() if value is not None]
-
-
-def _written(name: str, value: Any) -> str:  # noqa: ANN401
     # Every call has a record of some fifteen fields: each is looked at once, and written as it is checked.
-    kind, admitted = type(value), _TYPES.get(name, ())
-    if kind is str and str in admitted:
-        return quoted(_cut(value))
-    if kind is int and int in admitted:
-        return str(value)
-    if isinstance(value, Enum):
-        return _written(name, value.value)
-    if kind not in admitted:
-        raise ValueError(f"{name} has the wrong type" if admitted else f"{name} is no field of a record")
-    return _WRITER.encode(value)
+    members: list[str] = []
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if isinstance(value, Enum):
+            value = value._value_  # noqa: PLW2901  # the property takes two calls
+        kind, admitted = type(value), _TYPES.get(name, ())
+        if kind not in admitted:
+            raise ValueError(f"{name} has the wrong type" if admitted else f"{name} is no field of a record")
+        if kind is str:
+            members.append(f'"{name}":{quoted(_cut(value))}')
+        else:
+            members.append(f'"{name}":{value if kind is int else _WRITER.encode(value)}')
+    return members
 
 
 def _cut(text: str) -> str:

@@ -163,7 +163,7 @@ class Calls:
         entry = self._form(call.feature.kind, decided, *principal.binding, call.revision.name).encode(
             time_us=time_us,
             duration_us=(perf_counter_ns() - started) // 1000,
-            outcome=outcome.value,
+            outcome=outcome,
             reason=decision.reason if isinstance(decision, Denied) else None,
             **_how(call),
         )
@@ -180,7 +180,7 @@ class Calls:
     ) -> None:
         is_known = isinstance(decision, policy.Allowed) or feature in self._directory().needed
         named = feature if is_known else Feature(feature.kind, figures.UNKNOWN)
-        self._figures.call(tenant, named, outcome.value, (perf_counter_ns() - started) / 1e9)
+        self._figures.call(tenant, named, outcome, (perf_counter_ns() - started) / 1e9)
         if isinstance(decision, Denied):
             self._figures.denial(tenant, decision.reason.value)
 

@@ -8,6 +8,7 @@ from collections.abc import Sized
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from tenantry.audit.record import Outcome
 from tenantry.policy import Feature
 from tenantry.server.admission import Admission
 from tenantry.server.audit_writer import AuditWriter, State
@@ -25,7 +26,7 @@ class Figures:
         self.registry = CollectorRegistry()
         # Series that were looked up once; there are as many as the registry has.
         self._known: dict[tuple[str, int], Counter] = {}
-        self._known_calls: dict[tuple[str, Feature, str], tuple[Counter, Histogram]] = {}
+        self._known_calls: dict[tuple[str, Feature, Outcome], tuple[Counter, Histogram]] = {}
         self._requests = self._counter("tenantry_requests", "HTTP requests answered", "path", "status")
         self._calls = self._counter("tenantry_calls", "Uses of a feature", "tenant", "kind", "name", "outcome")
         self._seconds = self._histogram(
@@ -49,12 +50,12 @@ class Figures:
             known = self._known[path, status] = self._requests.labels(path or UNKNOWN, str(status))
         known.inc()
 
-    def call(self, tenant: str, feature: Feature, outcome: str, seconds: float) -> None:
+    def call(self, tenant: str, feature: Feature, outcome: Outcome, seconds: float) -> None:
         """Count a use of a feature; one that nobody offers is to be named `UNKNOWN`."""
         known = self._known_calls.get((tenant, feature, outcome))
         if known is None:
             known = self._known_calls[tenant, feature, outcome] = (
-                self._calls.labels(tenant, feature.kind, feature.name, outcome),
+                self._calls.labels(tenant, feature.kind, feature.name, outcome.value),
                 self._seconds.labels(tenant, feature.kind, feature.name),
             )
         count, times = known
