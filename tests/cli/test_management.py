@@ -35,6 +35,7 @@ def of(name: str, /, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_calls_denials_commits_and_health_are_shown(tmp_path: Path, workers: str):
+    called = {"tenant": "tenant-a", "kind": "tool", "name": "echo"}
     port = free_port()
     flags = ("--workers", workers, "--management-port", str(port))
     with running_server(tmp_path, *flags) as server:
@@ -45,15 +46,16 @@ def test_calls_denials_commits_and_health_are_shown(tmp_path: Path, workers: str
         stranger = "no-such-tool-" + "x" * 20
         body = call_message(11, stranger).decode()
         browser.ask("POST", "/mcp", body, **call_headers(token, stranger))
-        # Levels are looked at each second.
+        # Levels are looked at each second, and what a worker has tallied is settled.
         eventually(lambda: samples(port).get(of("tenantry_requests_running", tenant="tenant-a")) == 0)
+        eventually(lambda: samples(port).get(of("tenantry_calls_total", **called, outcome="succeeded")) == 10)
+        eventually(lambda: samples(port)[of("tenantry_audit_batch_records_sum")] >= 11)
         seen = samples(port)
         assert ask(port, "/health/live").status == 200
         ready = ask(port, "/health/ready")
         assert ready.status == 200
         if workers == "2":
             assert [worker["ready"] for worker in json.loads(ready.body)["workers"].values()] == [True, True]
-    called = {"tenant": "tenant-a", "kind": "tool", "name": "echo"}
     assert seen[of("tenantry_calls_total", **called, outcome="succeeded")] == 10
     assert seen[of("tenantry_call_seconds_count", **called)] == 10
     assert seen[of("tenantry_denials_total", tenant="tenant-a", reason="unknown")] == 1

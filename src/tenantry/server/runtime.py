@@ -190,7 +190,7 @@ async def _show(
         return
     await management.serve(
         sock,
-        registry=lambda: figures.registry,
+        registry=figures.registry,
         readiness=lambda: readiness_of(audit),
         shutdown=stop,
         task_status=task_status,
