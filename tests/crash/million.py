@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tenantry.audit import record
-from tenantry.audit.record import ArgumentsDigest, Kind, Outcome
+from tenantry.audit.record import Kind, Outcome
 from tenantry.server import audit_log
 from tenantry.server.audit_key import read_verifier
 from tenantry.server.audit_log import AuditLog
@@ -33,7 +33,7 @@ def entry(number: int) -> bytes:
         subject="alice",
         client="http-client-of-somebody",
         tool="search_documents",
-        arguments_sha256=ArgumentsDigest.of({"query": number}).sha256,
+        arguments_sha256=record.digest({"query": number})[0],
         arguments_bytes=20,
         decision="allowed",
         outcome=Outcome.SUCCEEDED,

@@ -7,10 +7,10 @@ and tokens are never in it: arguments are there as a digest and a size.
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from collections.abc import Callable, Iterable
+from enum import Enum, StrEnum
+from types import NoneType
+from typing import Any, NamedTuple
 
 from tenantry.json_text import Writer, quoted
 
@@ -65,7 +65,7 @@ class Kind(Enum):
     """The content of all records up to `upto` was taken out; their hashes stay."""
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """How a call ended."""
 
     SUCCEEDED = "succeeded"
@@ -124,18 +124,10 @@ _KINDS = frozenset(kind.value for kind in Kind)
 _WRITER = Writer(sort_keys=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ArgumentsDigest:
-    """What is kept of a call's arguments: SHA-256 over their canonical JSON, and its size in bytes."""
-
-    sha256: str
-    size: int
-
-    @classmethod
-    def of(cls, arguments: object) -> "ArgumentsDigest":
-        """Digest any JSON value."""
-        encoded = canonical(arguments)
-        return cls(hashlib.sha256(encoded).hexdigest(), len(encoded))
+def digest(arguments: object) -> tuple[str, int]:
+    """Give what is kept of a call's arguments: SHA-256 over their canonical JSON, and its size in bytes."""
+    encoded = canonical(arguments)
+    return hashlib.sha256(encoded).hexdigest(), len(encoded)
 
 
 def canonical(value: object) -> bytes:
@@ -159,46 +151,78 @@ def excerpt(arguments: dict[str, Any], names: Iterable[str]) -> dict[str, str | 
 
 
 class Form:
-    """Records that have some fields in common, which are written once for all of them."""
+    """Records of the same fields, some of them alike in all: what is alike is written once, and the rest each time."""
 
-    __slots__ = ("_common",)
+    __slots__ = ("_common", "_layouts", "_places")
 
-    def __init__(self, kind: Kind, **common: Any) -> None:  # noqa: ANN401
-        """Take the fields as `encode` does, and raise as it does."""
-        self._common = _members({"kind": kind, **common})
+    def __init__(self, kind: Kind, places: tuple[str, ...], **common: Any) -> None:  # noqa: ANN401
+        """Take the names of the fields that differ, and the others with their values; raises as `encode` does."""
+        self._places = places
+        fields = {"kind": kind, **common}
+        self._common = {name: _writer(name, type(value))(value) for name, value in fields.items() if value is not None}
+        self._layouts: dict[tuple[type, ...], _Layout] = {}
 
-    def encode(self, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
-        """Build the canonical bytes of a record that has these fields besides.
+    def encode(self, *values: Any) -> bytes:  # noqa: ANN401
+        """Build the canonical bytes of the record that has these values in its places.
 
-        `time_us` is microseconds since the epoch. Fields that are None are left out, enums stand as their value, and
-        text is cut at `MAX_TEXT` characters. Raises ValueError for a field that no record has or of the wrong type.
+        `time` is microseconds since the epoch. Fields that are None are left out, enums stand as their value, and text
+        is cut at `MAX_TEXT` characters. Raises ValueError for a field that no record has or of the wrong type.
         """
-        members = [f'"time":{time_us}', *self._common, *_members(fields)]
-        members.sort()  # a quotation mark comes before all that a name is made of, so this is the order of the names
-        return f"{{{','.join(members)}}}".encode()
+        # Every call has such a record, and nearly all of them have the same fields of the same types.
+        types = tuple(map(type, values))
+        layout = self._layouts.get(types)
+        if layout is None:
+            layout = self._layouts[types] = self._layout(types)
+        parts = layout.parts.copy()
+        for at, place, write in layout.places:
+            parts[at] = write(values[place])
+        return "".join(parts).encode()
+
+    def _layout(self, types: tuple[type, ...]) -> "_Layout":
+        present = [name for name, kind in zip(self._places, types, strict=True) if kind is not NoneType]
+        parts: list[str] = []
+        places: list[tuple[int, int, Callable[[Any], str]]] = []
+        for name in sorted([*self._common, *present]):
+            parts += [f'{"," if parts else "{"}"{name}":', self._common.get(name, "")]
+            if name in present:
+                place = self._places.index(name)
+                places.append((len(parts) - 1, place, _writer(name, types[place])))
+        return _Layout([*parts, "}"], places)
+
+
+class _Layout(NamedTuple):
+    """A record in parts, with gaps where values differ."""
+
+    parts: list[str]
+    places: list[tuple[int, int, Callable[[Any], str]]]
+    """For each gap which part it is, which value belongs there, and what writes it."""
+
+
+def _writer(name: str, kind: type) -> Callable[[Any], str]:
+    admitted = _TYPES.get(name)
+    if admitted is None:
+        raise ValueError(f"{name} is no field of a record")
+    if issubclass(kind, Enum) and str in admitted:
+        return _value
+    if kind not in admitted:
+        raise ValueError(f"{name} has the wrong type")
+    return _WRITERS[kind]
+
+
+def _text(text: str) -> str:
+    return quoted(text if text.isascii() and len(text) <= MAX_TEXT else _cut(text))
+
+
+def _value(member: Enum) -> str:
+    return quoted(member._value_)  # the property takes two calls
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {str: _text, int: str, dict: _WRITER.encode}
 
 
 def encode(kind: Kind, *, time_us: int, **fields: Any) -> bytes:  # noqa: ANN401
-    """Build the canonical bytes of one record, as `Form.encode` does."""
-    return Form(kind).encode(time_us=time_us, **fields)
-
-
-def _members(fields: dict[str, Any]) -> list[str]:
-    # Every call has a record of some fifteen fields: each is looked at once, and written as it is checked.
-    members: list[str] = []
-    for name, value in fields.items():
-        if value is None:
-            continue
-        if isinstance(value, Enum):
-            value = value._value_  # noqa: PLW2901  # the property takes two calls
-        kind, admitted = type(value), _TYPES.get(name, ())
-        if kind not in admitted:
-            raise ValueError(f"{name} has the wrong type" if admitted else f"{name} is no field of a record")
-        if kind is str:
-            members.append(f'"{name}":{quoted(_cut(value))}')
-        else:
-            members.append(f'"{name}":{value if kind is int else _WRITER.encode(value)}')
-    return members
+    """Build the canonical bytes of one record, as `Form.encode` does; `time_us` is microseconds since the epoch."""
+    return Form(kind, ("time", *fields)).encode(time_us, *fields.values())
 
 
 def _cut(text: str) -> str:

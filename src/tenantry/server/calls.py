@@ -12,7 +12,7 @@ import trio
 from tenantry import policy
 from tenantry.audit import denials, record
 from tenantry.audit.denials import Denial
-from tenantry.audit.record import ArgumentsDigest, Form, Kind, Outcome
+from tenantry.audit.record import Form, Kind, Outcome
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Code, Id, Object, RemoteProtocolError
 from tenantry.mcp import results, revisions
@@ -34,7 +34,7 @@ _RECORDED = {
     "prompt": (Kind.PROMPT_GET, Kind.PROMPT_DENIED),
     "resource": (Kind.RESOURCE_READ, Kind.RESOURCE_DENIED),
 }
-# Some half a KiB each: what the records of one person's calls by one client have in common.
+# Some 2 KiB each: what the records of one person's calls by one client have in common.
 FORMS_REMEMBERED = 1000
 
 
@@ -159,14 +159,9 @@ class Calls:
     ) -> Recording:
         # `began`: microseconds since the epoch, and nanoseconds of the clock that never jumps
         time_us, started = began
-        decided = "denied" if isinstance(decision, Denied) else "allowed"
-        entry = self._form(call.feature.kind, decided, *principal.binding, call.revision.name).encode(
-            time_us=time_us,
-            duration_us=(perf_counter_ns() - started) // 1000,
-            outcome=outcome,
-            reason=decision.reason if isinstance(decision, Denied) else None,
-            **_how(call),
-        )
+        reason = decision.reason if isinstance(decision, Denied) else None
+        form = self._form(call.feature.kind, reason, outcome, *principal.binding, call.revision.name)
+        entry = form.encode(time_us, (perf_counter_ns() - started) // 1000, call.named, *_how(call))
         if isinstance(decision, Denied):
             denial = Denial(_about(principal, call, decision), time_us)
             ticket = self._audit.hand_in_denial(entry, denial, tenant=principal.tenant)
@@ -186,7 +181,8 @@ class Calls:
 
     def origin(self, principal: Principal, call: Call) -> Object:
         """The fields of a record that say who called what, and how it came."""
-        return {**self._whence(*principal.binding, call.revision.name), **_how(call)}
+        how = zip(_HOW, _how(call), strict=True)
+        return {**self._whence(*principal.binding, call.revision.name), call.feature.kind: call.named, **dict(how)}
 
     def _whence(self, tenant: str, subject: str, client: str, revision: str) -> Object:
         return {
@@ -198,9 +194,16 @@ class Calls:
             "mode": self._mode,
         }
 
-    def _form_of(self, kind: str, decision: str, *whence: str) -> Form:  # texts alone, whose hashes are known
+    def _form_of(self, kind: str, reason: Reason | None, outcome: Outcome, *whence: str) -> Form:
         allowed, denied = _RECORDED[kind]
-        return Form(allowed if decision == "allowed" else denied, decision=decision, **self._whence(*whence))
+        return Form(
+            allowed if reason is None else denied,
+            ("time", "duration_us", kind, *_HOW),
+            decision="allowed" if reason is None else "denied",
+            reason=reason,
+            outcome=outcome,
+            **self._whence(*whence),
+        )
 
     async def _run(self, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
         if not call.waits:  # it ends where it begins; a scope would take longer than most such functions do
@@ -337,14 +340,9 @@ def _about(principal: Principal, call: Call, denied: Denied) -> str:
     )
 
 
-def _how(call: Call) -> Object:
-    digest = ArgumentsDigest.of(call.arguments)
-    return {
-        call.feature.kind: call.named,
-        "arguments_sha256": digest.sha256,
-        "arguments_bytes": digest.size,
-        "recorded": record.excerpt(call.arguments, call.recorded) if call.recorded else None,
-        "jsonrpc_id": call.id,
-        "session": call.session,
-        "task": call.task,
-    }
+_HOW = ("arguments_sha256", "arguments_bytes", "recorded", "jsonrpc_id", "session", "task")
+
+
+def _how(call: Call) -> tuple[object, ...]:
+    recorded = record.excerpt(call.arguments, call.recorded) if call.recorded else None
+    return *record.digest(call.arguments), recorded, call.id, call.session, call.task
