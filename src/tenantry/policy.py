@@ -82,7 +82,7 @@ class Allowed:
     """The call may go on."""
 
 
-_ALLOWED = Allowed()
+ALLOWED = Allowed()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,10 @@ class Denied:
         return self.reason in (Reason.UNKNOWN, Reason.FOREIGN)
 
 
-def decide(principal: Principal, feature: Feature, directory: Directory) -> Allowed | Denied:
+Decision = Allowed | Denied
+
+
+def decide(principal: Principal, feature: Feature, directory: Directory) -> Decision:
     """Say whether `principal` may use `feature`: the tenant first, then the token's scopes, then the person's.
 
     A scope that the configuration took from the person counts no longer, whatever the access token says.
@@ -115,7 +118,7 @@ def decide(principal: Principal, feature: Feature, directory: Directory) -> Allo
         return Denied(reason=Reason.NOT_GRANTABLE, needed=needed)
     if not needed <= principal.scopes:
         return Denied(reason=Reason.STEP_UP, needed=needed)
-    return _ALLOWED
+    return ALLOWED
 
 
 def visible(principal: Principal, kind: str, names: Iterable[str], directory: Directory) -> list[str]:
@@ -123,5 +126,5 @@ def visible(principal: Principal, kind: str, names: Iterable[str], directory: Di
     return [name for name in names if not _hidden(decide(principal, Feature(kind, name), directory))]
 
 
-def _hidden(decision: Allowed | Denied) -> bool:
+def _hidden(decision: Decision) -> bool:
     return isinstance(decision, Denied) and decision.hides

@@ -73,7 +73,7 @@ class Modern:
     client_capabilities: Object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # each call makes one, and freezing doubles what that takes
 class Legacy:
     """A message of a client that did, or does now, the `initialize` handshake."""
 

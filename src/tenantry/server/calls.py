@@ -21,7 +21,7 @@ from tenantry.mcp.functions import Function
 from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, InputRequired, Questions
 from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.tools import ArgumentError, Tool, ToolError
-from tenantry.policy import Denied, Directory, Feature, Reason
+from tenantry.policy import Decision, Denied, Directory, Feature, Reason
 from tenantry.server import figures
 from tenantry.server.audit_writer import Recorder, Ticket
 from tenantry.server.channels import Channel
@@ -118,27 +118,34 @@ class Calls:
         self._timeout_s = timeout_s
         self._form = lru_cache(FORMS_REMEMBERED)(self._form_of)
 
-    def decide(self, principal: Principal, feature: Feature) -> policy.Allowed | Denied:
+    def decide(self, principal: Principal, feature: Feature) -> Decision:
         """What the policy says now."""
         return policy.decide(principal, feature, self._directory())
 
     async def call(self, principal: Principal, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
-        """Do as `carry_out`, and return once the record is durable."""
-        ended, recording = await self.carry_out(principal, call, run, channel, cut)
+        """Decide on the call now and do as `carry_out`; return once the record is durable."""
+        decision = self.decide(principal, call.feature)
+        ended, recording = await self.carry_out(principal, call, run, channel, cut, decision=decision)
         await recording.durable()
         return ended
 
     async def carry_out(
-        self, principal: Principal, call: Call, run: Run, channel: Channel, cut: Cut
+        self,
+        principal: Principal,
+        call: Call,
+        run: Run,
+        channel: Channel,
+        cut: Cut,
+        *,
+        decision: Decision,
     ) -> tuple[Ended, Recording]:
-        """Decide on the call, run it if it is allowed, and hand its record in.
+        """Run a call if it is allowed by the `decision` of this moment, and hand its record in.
 
         Nothing of how it ended may be answered before the recording is durable. A call that is cut or cancelled is
         recorded too. Raises `AuditUnavailable` where there is no record, and then nothing may be answered but that.
         """
         self._audit.check()  # no tool runs that could leave no record
         began = int(self._clock() * 1_000_000), perf_counter_ns()
-        decision = self.decide(principal, call.feature)
         try:
             if isinstance(decision, Denied):
                 ended = _refusal(principal, call, decision)
@@ -153,7 +160,7 @@ class Calls:
         self,
         principal: Principal,
         call: Call,
-        decision: policy.Allowed | Denied,
+        decision: Decision,
         outcome: Outcome,
         began: tuple[int, int],
     ) -> Recording:
@@ -170,9 +177,7 @@ class Calls:
         count = partial(self._count, principal.tenant, call.feature, decision, outcome, started)
         return Recording(ticket, count)
 
-    def _count(
-        self, tenant: str, feature: Feature, decision: policy.Allowed | Denied, outcome: Outcome, started: int
-    ) -> None:
+    def _count(self, tenant: str, feature: Feature, decision: Decision, outcome: Outcome, started: int) -> None:
         is_known = isinstance(decision, policy.Allowed) or feature in self._directory().needed
         named = feature if is_known else Feature(feature.kind, figures.UNKNOWN)
         self._figures.call(tenant, named, outcome, (perf_counter_ns() - started) / 1e9)

@@ -36,13 +36,13 @@ class Channel:
     """What all ways have in common: progress, log messages and changes; this one can't ask."""
 
     def __init__(self, line: Line) -> None:
-        self.capabilities = line.capabilities
-        self._principal = line.principal
-        self._changes = line.changes
-        self._stream = line.stream
-        self._progress_token = line.progress_token
-        self._log_level = line.log_level
+        self._line = line
         self.deadline: trio.CancelScope | None = None
+
+    @property
+    def capabilities(self) -> Object:
+        """What the client says that it can do."""
+        return self._line.capabilities
 
     async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """There is no way back from this client: raises `CannotAsk`."""
@@ -50,29 +50,31 @@ class Channel:
 
     async def progress(self, progress: float, total: float | None, message: str | None) -> None:
         """Send `notifications/progress`, where the client gave a token for it."""
-        if self._stream is None or self._progress_token is None:
+        line = self._line
+        if line.stream is None or line.progress_token is None:
             await trio.lowlevel.checkpoint()
             return
-        params: Object = {"progressToken": self._progress_token, "progress": progress}
+        params: Object = {"progressToken": line.progress_token, "progress": progress}
         if total is not None:
             params["total"] = total
         if message is not None:
             params["message"] = message
-        await self._stream.send({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+        await line.stream.send({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
 
     def log(self, level: str, data: object, logger: str | None) -> None:
         """Queue `notifications/message`, where the client wants that level."""
-        if self._stream is None or self._log_level is None or LEVELS.index(level) < LEVELS.index(self._log_level):
+        line = self._line
+        if line.stream is None or line.log_level is None or LEVELS.index(level) < LEVELS.index(line.log_level):
             return
         params: Object = {"level": level, "data": data}
         if logger is not None:
             params["logger"] = logger
-        self._stream.post({"jsonrpc": "2.0", "method": "notifications/message", "params": params})
+        line.stream.post({"jsonrpc": "2.0", "method": "notifications/message", "params": params})
 
     async def release(self) -> None:
         """End the connection and not the call, where the client's revision can come back for the rest."""
-        if self._stream is not None:
-            await self._stream.release()
+        if self._line.stream is not None:
+            await self._line.stream.release()
 
     async def background(self) -> None:
         """Nothing: only a modern client's call can go on as a task."""
@@ -80,11 +82,11 @@ class Channel:
 
     def changed(self, kind: str) -> None:
         """Tell the tenant of a changed list; `kind` is `tools`, `resources` or `prompts`."""
-        self._changes.list_changed(kind.removesuffix("s"), self._principal.tenant)
+        self._line.changes.list_changed(kind.removesuffix("s"), self._line.principal.tenant)
 
     def updated(self, uri: str) -> None:
         """Tell the tenant of a changed resource."""
-        self._changes.updated(uri, self._principal.tenant)
+        self._line.changes.updated(uri, self._line.principal.tenant)
 
     def _require(self, questions: Mapping[str, Question]) -> None:
         missing = interaction.unsupported(questions, self.capabilities)
@@ -112,10 +114,10 @@ class LegacyChannel(Channel):
         return {key: question.answer(await self._request(question)) for key, question in questions.items()}
 
     async def _request(self, question: Question) -> Object:
-        if self._stream is None:
+        if self._line.stream is None:
             raise CannotAsk(question.needs())
         with self._inbox.expect(self._session) as waiting, _paused(self.deadline):
-            await self._stream.send(
+            await self._line.stream.send(
                 {
                     "jsonrpc": "2.0",
                     "id": waiting.id,

@@ -20,7 +20,7 @@ from tenantry.mcp.resources import Resource
 from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.tools import ArgumentError, TaskSupport, Tool
 from tenantry.oauth import bearer
-from tenantry.policy import Denied, Feature
+from tenantry.policy import ALLOWED, Decision, Denied, Feature
 from tenantry.server.calls import Call, Calls, Ended, Recording, Run, invoke, running_tool, unknown
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel
@@ -151,18 +151,19 @@ class Features:
         """`tools/call`."""
         call = self._call(incoming, Feature("tool", incoming.text("name")), incoming.object("arguments"))
         tool = self.tool(incoming, call)
-        if tool is None:
-            return await self._answer_call(incoming, call, _refused, talks=False)
+        if isinstance(tool, Denied):
+            return await self._answer_call(incoming, call, tool, _refused, talks=False)
         call.recorded, call.waits = tool.recorded, tool.function.waits
         run = running_tool(tool, call, incoming.principal)
         if tool.task_support is TaskSupport.REQUIRED and incoming.revision.era is Era.MODERN:
             run = _needs_tasks
-        return await self._answer_call(incoming, call, run, talks=tool.function.context_parameter is not None)
+        return await self._answer_call(incoming, call, ALLOWED, run, talks=tool.function.context_parameter is not None)
 
-    def tool(self, incoming: Incoming, call: Call) -> Tool | None:
-        """The tool of a call that is allowed, its mirrored headers checked; None where the call will be denied."""
-        if isinstance(self._calls.decide(incoming.principal, call.feature), Denied):
-            return None
+    def tool(self, incoming: Incoming, call: Call) -> Tool | Denied:
+        """The tool of a call that is allowed, its mirrored headers checked; the denial of one that is not."""
+        decision = self._decide(incoming, call)
+        if isinstance(decision, Denied):
+            return decision
         tool = self._offer.tools[call.feature.name]
         if incoming.revision.era is Era.MODERN and tool.headers:
             param_headers.check(incoming.exchange.request.headers, tool.headers, call.arguments, id_=call.id)
@@ -181,7 +182,7 @@ class Features:
                 raise ArgumentError(_first_line(error)) from None
             return results.of_prompt(prompt, prompt.messages(await invoke(prompt.function, arguments)))
 
-        return await self._answer_call(incoming, call, run, talks=True)
+        return await self._answer_call(incoming, call, self._decide(incoming, call), run, talks=True)
 
     async def read_resource(self, incoming: Incoming) -> Answer | Recorded:
         """`resources/read`."""
@@ -202,7 +203,7 @@ class Features:
             value = await invoke(resource.function, arguments)
             return results.of_contents(resource.contents(uri, value), call.revision)
 
-        return await self._answer_call(incoming, call, run, talks=True)
+        return await self._answer_call(incoming, call, self._decide(incoming, call), run, talks=True)
 
     def _call(self, incoming: Incoming, feature: Feature, arguments: Object, *, named: str = "") -> Call:
         session = incoming.session
@@ -215,14 +216,19 @@ class Features:
             session=None if session is None else session[:8].hex(),
         )
 
-    async def _answer_call(self, incoming: Incoming, call: Call, run: Run, *, talks: bool) -> Answer | Recorded:
+    def _decide(self, incoming: Incoming, call: Call) -> Decision:
+        return self._calls.decide(incoming.principal, call.feature)
+
+    async def _answer_call(
+        self, incoming: Incoming, call: Call, decision: Decision, run: Run, *, talks: bool
+    ) -> Answer | Recorded:
         if talks:
-            return await self._answer_talking(incoming, call, run)
+            return await self._answer_talking(incoming, call, decision, run)
         if incoming.revision.era is Era.MODERN:
             async with incoming.exchange.noticing_departure(incoming.cut.leave):
-                ended, recording = await self._ended(incoming, call, run)
+                ended, recording = await self._ended(incoming, call, decision, run)
         else:
-            ended, recording = await self._ended(incoming, call, run)
+            ended, recording = await self._ended(incoming, call, decision, run)
         if ended.body is not None:
             try:
                 return Recorded(incoming.answer(ended.body), recording)
@@ -250,11 +256,11 @@ class Features:
         if waits:  # one commit wakes all whose records were in it
             await self._turns.take(principal.tenant)
 
-    async def _answer_talking(self, incoming: Incoming, call: Call, run: Run) -> Answer:
+    async def _answer_talking(self, incoming: Incoming, call: Call, decision: Decision, run: Run) -> Answer:
         answer: web.Response | None = None
         cause = Cause.LEFT
         async with incoming.stream.attended(leaving_cancels=incoming.revision.era is Era.MODERN):
-            ended, recording = await self._ended(incoming, call, run)
+            ended, recording = await self._ended(incoming, call, decision, run)
             await self._release(recording, incoming.principal)
             if ended.outcome is Outcome.CONTINUED and incoming.continue_as_task is not None:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
@@ -266,9 +272,10 @@ class Features:
             return await _cut_short(incoming, cause)
         return await incoming.stream.finish(answer)
 
-    async def _ended(self, incoming: Incoming, call: Call, run: Run) -> tuple[Ended, Recording]:
-        with self._ongoing.ending(incoming.principal, incoming.cut.grant_ended):
-            return await self._calls.carry_out(incoming.principal, call, run, incoming.channel, incoming.cut)
+    async def _ended(self, incoming: Incoming, call: Call, decision: Decision, run: Run) -> tuple[Ended, Recording]:
+        principal, cut = incoming.principal, incoming.cut
+        with self._ongoing.ending(principal, cut.grant_ended):
+            return await self._calls.carry_out(principal, call, run, incoming.channel, cut, decision=decision)
 
     def _answered(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:
         # An error is an answer too: on a stream that has begun there is no other way to give it.

@@ -156,7 +156,7 @@ class ModernEra:
             revision=incoming.revision,
         )
         tool = self._features.tool(incoming, call)
-        if tool is None or tool.task_support is TaskSupport.FORBIDDEN:
+        if isinstance(tool, Denied) or tool.task_support is TaskSupport.FORBIDDEN:
             return await self._features.call_tool(incoming)
         channel = incoming.channel
         answers = channel.answers if isinstance(channel, ModernChannel) else {}

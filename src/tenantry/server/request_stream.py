@@ -1,9 +1,7 @@
 """The answer to one POST while it is being made: a JSON object, or an event stream from the first message on."""
 
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cached_property
 
 import trio
 
@@ -29,6 +27,21 @@ class RequestStream:
     `priming` says whether the stream begins with an id alone. A `silent` one is a JSON object whatever happens.
     """
 
+    __slots__ = (
+        "_deadline",
+        "_events",
+        "_exchange",
+        "_one_at_a_time",
+        "_priming",
+        "_record",
+        "_request_id",
+        "_session",
+        "_silent",
+        "_state",
+        "_waiting",
+        "_wake",
+    )
+
     def __init__(
         self,
         exchange: Exchange,
@@ -46,15 +59,18 @@ class RequestStream:
         self._priming = priming
         self._silent = silent
         self._record: StreamRecord | None = None
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
         self._wake: trio.Event | None = None
         self._deadline = float("inf")
         self._state = State.PENDING
+        self._one_at_a_time: trio.Lock | None = None
 
-    @cached_property
+    @property
     def _lock(self) -> trio.Lock:
         """Held while something is sent; most answers send nothing before themselves, and need none."""
-        return trio.Lock()
+        if self._one_at_a_time is None:
+            self._one_at_a_time = trio.Lock()
+        return self._one_at_a_time
 
     @asynccontextmanager
     async def attended(self, *, leaving_cancels: bool) -> AsyncIterator[None]:
@@ -147,7 +163,7 @@ class RequestStream:
     async def _flush(self) -> None:
         async with self._lock:
             while self._waiting:
-                message = self._waiting.popleft()
+                message = self._waiting.pop(0)
                 with trio.CancelScope(shield=True):  # a message that was taken out must not be lost
                     await self._begin()
                     self._step(Event.MESSAGE)
