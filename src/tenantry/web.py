@@ -6,11 +6,14 @@ Names: RFC 9110. Nothing here waits; `server/application.py` turns ASGI messages
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
+
+T = TypeVar("T")
 
 # Fields that RFC 9110 section 5.3 lets a sender combine are left alone; a second one of these is an attack or
 # a fault, and picking either would let two readers of one request disagree.
@@ -94,8 +97,18 @@ class Request:
     scheme: str
     peer: str
     """The address the connection came from; empty where the host does not know it."""
-    notes: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
-    """What was found out from nothing but this: whoever finds it again asks here first."""
+    known: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, find: "Callable[[Request], T]") -> T:
+        """What `find` gives for this request, and raises; it may depend on nothing else.
+
+        A head that comes again and again on a connection is one request: what was found stays found, what was raised
+        is raised anew.
+        """
+        if find not in self.known:
+            self.known[find] = find(self)
+        found: T = self.known[find]
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

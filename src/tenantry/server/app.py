@@ -30,8 +30,7 @@ class App:
         """Answer one exchange; no exception but a cancellation leaves."""
         answer: Answer
         try:
-            self._sites.check(exchange.request)
-            answer = await self._handler(exchange.request)(exchange)
+            answer = await exchange.request.once(self._handler)(exchange)
         except web.HttpError as error:
             answer = _error(error.status, error.message, error.headers)
         except AuditUnavailable as error:
@@ -50,6 +49,7 @@ class App:
         return answer
 
     def _handler(self, request: web.Request) -> Handler:
+        self._sites.check(request)
         methods = self._routes.get(request.path)
         if methods is None:
             raise web.HttpError(404, "there is nothing here")

@@ -86,7 +86,7 @@ def application(
             # Open for hours, it needs nothing of its request.
             scope["headers"], scope["extensions"] = [], {}
             path = request.path
-            exchange.request = replace(request, headers=_NO_HEADERS, notes={})
+            exchange.request = replace(request, headers=_NO_HEADERS, known={})
             del request, more, body
             await run_stream(answer, send, left=exchange.wait_for_disconnect, closing=streams, path=path)
         elif exchange.body_due and scope.get("http_version") != "2":  # where the host can refuse the rest by a reset

@@ -20,7 +20,6 @@ from tenantry.server.revocations import Revocations
 
 # Some 1 KiB each. A signature costs a hundred times what finding its digest here does.
 REMEMBERED_MAX = 10_000
-_DIGEST = "authentication.digest"
 
 _log = structlog.get_logger()
 
@@ -57,10 +56,7 @@ class Authentication:
         expired, forged or revoked, with a bad one; 400 for a malformed request (RFC 6750 section 3.1).
         """
         try:
-            digest = request.notes.get(_DIGEST)
-            if not isinstance(digest, bytes):
-                digest = request.notes[_DIGEST] = _digest(bearer.read(request))
-            return self._bearer_of(digest, partial(bearer.read, request))
+            return self._bearer_of(request.once(_digest_in), partial(bearer.read, request))
         except bearer.NoToken:
             challenge = bearer.challenge(self._config)
             raise web.HttpError(401, "an access token is needed", headers={"www-authenticate": challenge}) from None
@@ -125,6 +121,10 @@ class Authentication:
 
     def _counts(self, principal: Principal) -> bool:
         return self._clock() < principal.expires_at + access_token.LEEWAY_S
+
+
+def _digest_in(request: web.Request) -> bytes:
+    return _digest(bearer.read(request))
 
 
 def _digest(token: str) -> bytes:

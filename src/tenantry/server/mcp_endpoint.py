@@ -101,11 +101,10 @@ class McpEndpoint:
 
     async def _post(self, exchange: Exchange, principal: Principal) -> Answer | Recorded:
         request = exchange.request
-        web.require_content_type(request, "application/json")
+        request.once(_check_types)
         body = await exchange.read_body(limit=self._body_bytes)
         if not self._authentication.stands(principal):  # for room and for the body it may have waited long
             raise GrantEnded
-        _require_accept(request, "application/json", "text/event-stream")
         value = jsonrpc.parse_json(body)
         if isinstance(value, list) and _may_batch(request):
             return await self._legacy.batch(exchange, principal, value)
@@ -117,6 +116,11 @@ class McpEndpoint:
             return await self._legacy.message(exchange, principal, routed)
         except RemoteProtocolError as error:
             return answer_error(error, route.era_of(request.headers, message, modern_served=self._modern_served))
+
+
+def _check_types(request: web.Request) -> None:
+    web.require_content_type(request, "application/json")
+    _require_accept(request, "application/json", "text/event-stream")
 
 
 def _may_batch(request: web.Request) -> bool:
