@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn
 
-from tenantry.json_text import Writer
+from tenantry.json_text import Writer, quoted
 
 Id = int | str
 Object = dict[str, Any]
@@ -226,9 +226,10 @@ def encode(value: object) -> bytes:
     return _WRITER.encode(value).encode("utf-8", "replace")
 
 
-def result(id_: Id, body: Object) -> Object:
-    """The response that answers request `id_`."""
-    return {"jsonrpc": "2.0", "id": id_, "result": body}
+def encode_result(id_: Id, body: Object) -> bytes:
+    """Write the response that answers request `id_`, as `encode` does."""
+    written = id_ if isinstance(id_, int) else quoted(id_)
+    return f'{{"jsonrpc":"2.0","id":{written},"result":{_WRITER.encode(body)}}}'.encode("utf-8", "replace")
 
 
 def error(code: int, text: str, *, id_: Id | None, data: object = None) -> Object:

@@ -51,7 +51,7 @@ class Incoming:
     def answer(self, body: Object) -> web.Response:
         """The response with a result."""
         complete = results.complete(body, revision=self.revision, version=__version__)
-        return web.Response(status=200, headers=JSON, body=jsonrpc.encode(jsonrpc.result(self.message.id, complete)))
+        return web.Response(status=200, headers=JSON, body=jsonrpc.encode_result(self.message.id, complete))
 
     def invalid(self, text: str) -> RemoteProtocolError:
         """The error for parameters that do not fit."""

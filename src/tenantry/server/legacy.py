@@ -212,7 +212,7 @@ class LegacyEra:
             self._inbox.begin(digest_of(session_id))
             headers["mcp-session-id"] = session_id
         body = results.of_initialize(self._changes.world.offer, revision, version=__version__, push=self._push)
-        return web.Response(status=200, headers=headers, body=jsonrpc.encode(jsonrpc.result(message.id, body)))
+        return web.Response(status=200, headers=headers, body=jsonrpc.encode_result(message.id, body))
 
     async def _session(self, request: web.Request, principal: Principal) -> Session:
         session_id = request.headers.get("mcp-session-id")

@@ -248,7 +248,7 @@ class ModernEra:
             run=run,
             speaks_first=True,
             deadline=incoming.exchange.deadline(),
-            farewell=sse.event(jsonrpc.encode(jsonrpc.result(id_, body))),
+            farewell=sse.event(jsonrpc.encode_result(id_, body)),
         )
 
     async def _honoured(self, incoming: Incoming, wanted: Object) -> dict[str, Any]:
