@@ -111,7 +111,7 @@ class Request:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # each request makes one, and freezing doubles what that takes
 class Response:
     """An answer that is sent in one piece."""
 

@@ -12,7 +12,7 @@ import trio.testing
 from tenantry.audit import record
 from tenantry.audit.denials import Denial
 from tenantry.server import audit_writer, company
-from tenantry.server.audit_writer import BATCH_MAX, AuditHealth, AuditUnavailable, AuditWriter, State
+from tenantry.server.audit_writer import BATCH_MAX, AuditHealth, AuditUnavailable, AuditWriter, State, Ticket
 from tenantry.server.beside import SURE_AFTER, Beside
 from tenantry.server.company import HURRY_S, SELDOM_S
 
@@ -348,6 +348,18 @@ async def test_where_too_much_waits_nothing_more_is_begun_and_nothing_is_lost():
 
     assert disk.batches == [[b"first"], [b"0", b"1", b"begun before"]]
     assert set(outcomes.values()) == {"durable"}
+
+
+def test_whoever_asks_is_told_once_that_an_entry_is_settled_and_at_once_where_it_is():
+    told: list[bool] = []
+    ticket = Ticket(b"", math.inf)
+    ticket.when_settled(lambda: told.append(ticket.is_settled))
+    assert told == []
+    ticket.settle()
+    ticket.settle()
+    assert told == [True]
+    ticket.when_settled(lambda: told.append(ticket.is_settled))
+    assert told == [True, True]
 
 
 async def test_what_was_handed_in_is_written_though_nobody_waits_for_it():

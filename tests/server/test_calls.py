@@ -63,6 +63,9 @@ class Held:
         self._audit = audit
         self._entry = entry
 
+    def when_settled(self, tell: Callable[[], None]) -> None:
+        """Nobody counts here."""
+
     async def durable(self) -> None:
         with trio.CancelScope(shield=True):
             await self._audit.gate.wait()

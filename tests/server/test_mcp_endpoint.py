@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from tenantry import CallContext, tool
-from tenantry.server.calls import Recording
+from tenantry.server.audit_writer import Ticket
 from tenantry.server.features import Incoming
 from tenantry.server.turns import Turns
 from tests.server.in_process import MODERN_META, InProcess, in_process, request, until
@@ -538,16 +538,16 @@ async def test_what_can_not_be_read_is_judged_by_the_era_of_its_header(tmp_path)
 
 async def test_an_answer_that_can_not_be_written_is_a_fault_and_comes_behind_its_record(tmp_path, monkeypatch):
     waited = []
-    durable = Recording.durable
+    durable = Ticket.durable
 
-    async def noted(recording: Recording) -> None:
-        await durable(recording)
-        waited.append(recording)
+    async def noted(ticket: Ticket) -> None:
+        await durable(ticket)
+        waited.append(ticket)
 
     def unwritable(*_: object) -> None:
         raise ValueError("no JSON")
 
-    monkeypatch.setattr(Recording, "durable", noted)
+    monkeypatch.setattr(Ticket, "durable", noted)
     monkeypatch.setattr(Incoming, "answer", unwritable)
     async with in_process(tmp_path) as server:
         answer = await server.modern("tools/call", server.token(), name="echo", arguments={"message": "x"})

@@ -14,6 +14,7 @@ from tenantry.web import Headers, decode_mirrored
 PROTOCOL_VERSION = "io.modelcontextprotocol/protocolVersion"
 CLIENT_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
 
+_VERSION = "mcp-protocol-version"
 # Whose `Mcp-Name` mirrors which parameter (MCP 2026-07-28, Streamable HTTP, standard request headers).
 _NAMED = {
     "tools/call": "name",
@@ -46,13 +47,19 @@ def status_of(error: RemoteProtocolError, era: Era) -> int:
 
 def era_of_header(headers: Headers) -> Era:
     """What era the header alone tells of: enough for a message that can't be read."""
-    version = headers.get("mcp-protocol-version")
+    return _era_of_version(headers.get(_VERSION))
+
+
+def _era_of_version(version: str | None) -> Era:
     return Era.LEGACY if version is None or version in revisions.LEGACY else Era.MODERN
 
 
-def check_legacy_header(headers: Headers, *, id_: Id | None = None) -> Revision | None:
+def check_legacy_header(headers: Headers) -> Revision | None:
     """Give the revision that the header names; raises `RemoteProtocolError` for one that no handshake leads to."""
-    version = headers.get("mcp-protocol-version")
+    return _legacy_revision(headers.get(_VERSION), None)
+
+
+def _legacy_revision(version: str | None, id_: Id | None) -> Revision | None:
     if version is not None and version not in revisions.LEGACY:
         # No code of the modern era: a client that speaks both must fall back on this (2025-11-25, transports).
         raise RemoteProtocolError(
@@ -86,9 +93,13 @@ Route = Modern | Legacy
 
 def era_of(headers: Headers, message: Message, *, modern_served: bool) -> Era:
     """Tell the era by header or metadata; where only legacy is served, all is legacy."""
+    return _era(headers.get(_VERSION), message, modern_served=modern_served)
+
+
+def _era(version: str | None, message: Message, *, modern_served: bool) -> Era:
     if not modern_served:
         return Era.LEGACY
-    if era_of_header(headers) is Era.MODERN:
+    if _era_of_version(version) is Era.MODERN:
         return Era.MODERN
     meta = {} if isinstance(message, Response) else message.params.get("_meta")
     return Era.MODERN if isinstance(meta, dict) and PROTOCOL_VERSION in meta else Era.LEGACY
@@ -99,18 +110,15 @@ def classify(headers: Headers, message: Message, *, modern_served: bool) -> Rout
 
     Raises `RemoteProtocolError` with the first rung that fails.
     """
-    if era_of(headers, message, modern_served=modern_served) is Era.LEGACY:
-        return _legacy(headers, message)
+    version = headers.get(_VERSION)
+    if _era(version, message, modern_served=modern_served) is Era.LEGACY:
+        id_ = message.id if isinstance(message, Request) else None
+        return Legacy(message=message, header_revision=_legacy_revision(version, id_))
     if isinstance(message, Response):
         raise RemoteProtocolError(Code.INVALID_REQUEST, "Invalid Request: this revision has no client responses")
     if isinstance(message, Notification):
         return Modern(revision=next(iter(revisions.MODERN.values())), message=message, client_capabilities={})
     return _modern(headers, message)
-
-
-def _legacy(headers: Headers, message: Message) -> Legacy:
-    id_ = message.id if isinstance(message, Request) else None
-    return Legacy(message=message, header_revision=check_legacy_header(headers, id_=id_))
 
 
 def _modern(headers: Headers, message: Request) -> Modern:
@@ -143,7 +151,7 @@ def _metadata(message: Request) -> tuple[str, Object]:
 
 
 def _check_headers(headers: Headers, message: Request, requested: str) -> None:
-    _must_match(headers.get("mcp-protocol-version"), requested, "MCP-Protocol-Version", message.id)
+    _must_match(headers.get(_VERSION), requested, "MCP-Protocol-Version", message.id)
     _must_match(headers.get("mcp-method"), message.method, "Mcp-Method", message.id)
     field = _NAMED.get(message.method)
     if field is not None:

@@ -212,7 +212,8 @@ def _fields(answer: Answer) -> Fields:
     fields = [_field(name, value) for name, value in answer.headers.items()]
     if isinstance(answer, EventStream):
         return STREAM_FIELDS + fields
-    fields.extend(_encoded("set-cookie", cookie) for cookie in answer.cookies)
+    if answer.cookies:
+        fields.extend(_encoded("set-cookie", cookie) for cookie in answer.cookies)
     if answer.status not in LENGTHLESS:
         fields.append((b"content-length", b"%d" % len(_payload(answer))))
     return fields

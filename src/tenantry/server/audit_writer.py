@@ -68,7 +68,7 @@ class AuditHealth:
 class Ticket:
     """An entry that was handed in, and the task that waits for it; one at the most."""
 
-    __slots__ = ("due", "entry", "is_durable", "is_late", "is_settled", "task", "why")
+    __slots__ = ("_tell", "due", "entry", "is_durable", "is_late", "is_settled", "task", "why")
 
     def __init__(self, entry: bytes | Denial, due: float) -> None:
         self.entry = entry
@@ -77,6 +77,14 @@ class Ticket:
         self.is_durable = self.is_late = self.is_settled = False
         self.why: Exception | None = None
         self.task: trio.lowlevel.Task | None = None
+        self._tell: Callable[[], None] | None = None
+
+    def when_settled(self, tell: Callable[[], None]) -> None:
+        """Call `tell`, one for a ticket, once the entry is durable or known not to be in time; at once where it is."""
+        if self.is_settled:
+            tell()
+        else:
+            self._tell = tell
 
     async def durable(self) -> None:
         """Return when the entry is durable.
@@ -99,6 +107,8 @@ class Ticket:
             self.why = why
             if self.task is not None:
                 trio.lowlevel.reschedule(self.task)
+            if self._tell is not None:
+                self._tell()
 
 
 class Recorder(Protocol):

@@ -70,29 +70,6 @@ class Ended:
     """What ended it from outside."""
 
 
-class Recording:
-    """A call's record on its way to the disk."""
-
-    __slots__ = ("_count", "_ticket")
-
-    def __init__(self, ticket: Ticket, count: Callable[[], None]) -> None:
-        """`count` is called when the record is durable, or known not to be."""
-        self._ticket = ticket
-        self._count = count
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing left to wait for."""
-        return self._ticket.is_settled
-
-    async def durable(self) -> None:
-        """Return when the record is durable; raises `AuditUnavailable` where it is not known to be."""
-        try:
-            await self._ticket.durable()
-        finally:
-            self._count()
-
-
 Run = Callable[[Channel], Awaitable[Object]]
 """Runs the function and gives the result's body; raises what the function raises, and `ArgumentError`."""
 
@@ -125,8 +102,8 @@ class Calls:
     async def call(self, principal: Principal, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
         """Decide on the call now and do as `carry_out`; return once the record is durable."""
         decision = self.decide(principal, call.feature)
-        ended, recording = await self.carry_out(principal, call, run, channel, cut, decision=decision)
-        await recording.durable()
+        ended, ticket = await self.carry_out(principal, call, run, channel, cut, decision=decision)
+        await ticket.durable()
         return ended
 
     async def carry_out(
@@ -138,11 +115,11 @@ class Calls:
         cut: Cut,
         *,
         decision: Decision,
-    ) -> tuple[Ended, Recording]:
+    ) -> tuple[Ended, Ticket]:
         """Run a call if it is allowed by the `decision` of this moment, and hand its record in.
 
-        Nothing of how it ended may be answered before the recording is durable. A call that is cut or cancelled is
-        recorded too. Raises `AuditUnavailable` where there is no record, and then nothing may be answered but that.
+        Nothing of how it ended may be answered before the ticket says that it is durable. A call that is cut or
+        cancelled is recorded too. Raises `AuditUnavailable` where there is no record: then that alone may be answered.
         """
         self._audit.check()  # no tool runs that could leave no record
         began = int(self._clock() * 1_000_000), perf_counter_ns()
@@ -163,19 +140,20 @@ class Calls:
         decision: Decision,
         outcome: Outcome,
         began: tuple[int, int],
-    ) -> Recording:
+    ) -> Ticket:
         # `began`: microseconds since the epoch, and nanoseconds of the clock that never jumps
         time_us, started = began
-        reason = decision.reason if isinstance(decision, Denied) else None
+        denied = decision if isinstance(decision, Denied) else None
+        reason = None if denied is None else denied.reason
         form = self._form(call.feature.kind, reason, outcome, *principal.binding, call.revision.name)
         entry = form.encode(time_us, (perf_counter_ns() - started) // 1000, call.named, *_how(call))
-        if isinstance(decision, Denied):
-            denial = Denial(_about(principal, call, decision), time_us)
-            ticket = self._audit.hand_in_denial(entry, denial, tenant=principal.tenant)
-        else:
+        if denied is None:
             ticket = self._audit.hand_in(entry, tenant=principal.tenant)
-        count = partial(self._count, principal.tenant, call.feature, decision, outcome, started)
-        return Recording(ticket, count)
+        else:
+            denial = Denial(_about(principal, call, denied), time_us)
+            ticket = self._audit.hand_in_denial(entry, denial, tenant=principal.tenant)
+        ticket.when_settled(partial(self._count, principal.tenant, call.feature, decision, outcome, started))
+        return ticket
 
     def _count(self, tenant: str, feature: Feature, decision: Decision, outcome: Outcome, started: int) -> None:
         is_known = isinstance(decision, policy.Allowed) or feature in self._directory().needed

@@ -21,7 +21,8 @@ from tenantry.mcp.revisions import Era, Revision
 from tenantry.mcp.tools import ArgumentError, TaskSupport, Tool
 from tenantry.oauth import bearer
 from tenantry.policy import ALLOWED, Decision, Denied, Feature
-from tenantry.server.calls import Call, Calls, Ended, Recording, Run, invoke, running_tool, unknown
+from tenantry.server.audit_writer import Ticket
+from tenantry.server.calls import Call, Calls, Ended, Run, invoke, running_tool, unknown
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel
 from tenantry.server.cut import Cause, Cut, GrantEnded
@@ -77,7 +78,7 @@ class Recorded:
     """An answer that may leave once its record is durable: `Features.release` waits for that."""
 
     response: web.Response
-    recording: Recording
+    ticket: Ticket
 
 
 class Features:
@@ -226,33 +227,27 @@ class Features:
             return await self._answer_talking(incoming, call, decision, run)
         if incoming.revision.era is Era.MODERN:
             async with incoming.exchange.noticing_departure(incoming.cut.leave):
-                ended, recording = await self._ended(incoming, call, decision, run)
+                ended, ticket = await self._ended(incoming, call, decision, run)
         else:
-            ended, recording = await self._ended(incoming, call, decision, run)
+            ended, ticket = await self._ended(incoming, call, decision, run)
         if ended.body is not None:
             try:
-                return Recorded(incoming.answer(ended.body), recording)
+                return Recorded(incoming.answer(ended.body), ticket)
             except Exception:  # a body that can't be written: that it failed is an answer, too
-                await recording.durable()
+                await ticket.durable()
                 raise
-        await self._release(recording, incoming.principal)
+        await self.release(ticket, incoming.principal)
         if ended.cut is not None:
             return await _cut_short(incoming, ended.cut)
         return self.answer_ended(incoming, call, ended)
 
-    async def release(self, answer: Answer | Recorded, principal: Principal) -> Answer:
-        """Give an answer that may leave; raises `AuditUnavailable` for one whose record is not known to be durable.
+    async def release(self, ticket: Ticket, principal: Principal) -> None:
+        """Return when an answer may leave; raises `AuditUnavailable` where its record is not known to be durable.
 
         To be asked where nothing of the request is held any more but its answer.
         """
-        if not isinstance(answer, Recorded):
-            return answer
-        await self._release(answer.recording, principal)
-        return answer.response
-
-    async def _release(self, recording: Recording, principal: Principal) -> None:
-        waits = not recording.is_settled
-        await recording.durable()
+        waits = not ticket.is_settled
+        await ticket.durable()
         if waits:  # one commit wakes all whose records were in it
             await self._turns.take(principal.tenant)
 
@@ -260,8 +255,8 @@ class Features:
         answer: web.Response | None = None
         cause = Cause.LEFT
         async with incoming.stream.attended(leaving_cancels=incoming.revision.era is Era.MODERN):
-            ended, recording = await self._ended(incoming, call, decision, run)
-            await self._release(recording, incoming.principal)
+            ended, ticket = await self._ended(incoming, call, decision, run)
+            await self.release(ticket, incoming.principal)
             if ended.outcome is Outcome.CONTINUED and incoming.continue_as_task is not None:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
             if ended.cut is None:
@@ -272,7 +267,7 @@ class Features:
             return await _cut_short(incoming, cause)
         return await incoming.stream.finish(answer)
 
-    async def _ended(self, incoming: Incoming, call: Call, decision: Decision, run: Run) -> tuple[Ended, Recording]:
+    async def _ended(self, incoming: Incoming, call: Call, decision: Decision, run: Run) -> tuple[Ended, Ticket]:
         principal, cut = incoming.principal, incoming.cut
         with self._ongoing.ending(principal, cut.grant_ended):
             return await self._calls.carry_out(principal, call, run, incoming.channel, cut, decision=decision)

@@ -189,7 +189,9 @@ class LegacyEra:
             message = _batched(value)
             routed = Legacy(message=message, header_revision=revision)
             answer = await self._in_session(exchange, principal, routed, session, stream=False)
-            answer = await self._features.release(answer, principal)
+            if isinstance(answer, Recorded):
+                await self._features.release(answer.ticket, principal)
+                answer = answer.response
         except RemoteProtocolError as error:
             answer = answer_error(error, Era.LEGACY)
         return answer.body or None if isinstance(answer, web.Response) else None
@@ -298,7 +300,7 @@ def _batched(value: object) -> Message:
     return message
 
 
-def _progress_token(message: Message) -> jsonrpc.Id | None:
-    meta = message.params.get("_meta") if isinstance(message, Request) else None
+def _progress_token(message: Request) -> jsonrpc.Id | None:
+    meta = message.params.get("_meta")
     token = meta.get("progressToken") if isinstance(meta, dict) else None
-    return token if isinstance(token, int | str) and not isinstance(token, bool) else None
+    return token if isinstance(token, (int, str)) and not isinstance(token, bool) else None

@@ -65,7 +65,10 @@ class McpEndpoint:
         try:
             if share.running > 1:  # who is alone would wait for nothing
                 await self._turns.pause()
-            answer = await self._features.release(await serve(exchange, principal), principal)
+            answer = await serve(exchange, principal)
+            if isinstance(answer, Recorded):
+                await self._features.release(answer.ticket, principal)
+                answer = answer.response
             return self._bound(answer, principal) if isinstance(answer, EventStream) else answer
         except RemoteProtocolError as error:
             return answer_error(error, route.era_of_header(request.headers))

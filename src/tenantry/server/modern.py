@@ -135,7 +135,7 @@ class ModernEra:
             changes=self._changes,
             stream=stream,
             capabilities=capabilities,
-            progress_token=token if isinstance(token, int | str) and not isinstance(token, bool) else None,
+            progress_token=token if isinstance(token, (int, str)) and not isinstance(token, bool) else None,
             log_level=level,
         )
 

@@ -130,22 +130,22 @@ class Connection:
             await self._protocol.initiate()
             while data and not self._over:
                 data = await self._pull()
-                await self._take(data)
+                await self._protocol.handle(RawData(data))
+                self._expect_the_rest()
 
     async def _read_between_requests(self) -> None:
         """Read the next request's beginning; the request runs in this task, where nothing cuts it short."""
         data = b"-"
         while data and not self._over:
-            data = await self._pull_while_idle()
+            data = await (self._pull() if self._tls is None else self._pull_while_idle())
             await self._turn()
             if not self._over:
-                await self._take(data)
+                await self._protocol.handle(RawData(data))
+                self._expect_the_rest()
             if data and self._line.tenant is None:  # whoever opens a connection for each request is somebody, too
                 self._line.belongs_to("")
 
     async def _pull_while_idle(self) -> bytes:
-        if self._tls is None:
-            return await self._pull()
         with trio.CancelScope() as self._reading:  # between two requests it ends nothing but the waiting
             return await self._pull()
         return b""
@@ -156,16 +156,17 @@ class Connection:
                 return bytes(await self._tls.receive_some(RECEIVE_BYTES))
             while (descriptor := self._tcp.socket.fileno()) >= 0:
                 await trio.lowlevel.wait_readable(descriptor)
-                with suppress(BlockingIOError):
+                try:
                     data = os.read(descriptor, RECEIVE_BYTES)
-                    self._deserted = not data and not self._over
-                    return data
+                except BlockingIOError:
+                    continue
+                self._deserted = not data and not self._over
+                return data
         except (*_GONE, OSError):
             pass
         return b""
 
-    async def _take(self, data: bytes) -> None:
-        await self._protocol.handle(RawData(data))
+    def _expect_the_rest(self) -> None:
         if self._idle and not self._header_begun and self._protocol.header_begun:
             self._expect_header(begun=True)
 
