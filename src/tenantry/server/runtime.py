@@ -23,7 +23,7 @@ from tenantry.audit.checkpoint import BadKey
 from tenantry.config import Config, ConfigError, is_loopback
 from tenantry.jsonrpc import Object
 from tenantry.mcp.offer import Offer
-from tenantry.server import host, management
+from tenantry.server import host, large_pages, management
 from tenantry.server.application import application
 from tenantry.server.audit_key import AuditLogInUse
 from tenantry.server.audit_log import AuditLog, AuditLogDamaged, path_of
@@ -69,6 +69,7 @@ def _settle_interpreter() -> None:
     """Make pauses short: what was made until now lives as long as the process, so no collection looks at it again."""
     gc.collect()
     gc.freeze()
+    large_pages.use()
     gc.set_threshold(*COLLECTIONS)
     sys.setswitchinterval(SWITCH_S)
 
