@@ -27,9 +27,10 @@ class FairQueue(Generic[T]):
         self._lines: dict[str, _Line[T]] = {}
         self._now = 0.0
         """Virtual time: the start of what was taken last."""
+        self._length = 0
 
     def __len__(self) -> int:
-        return sum(len(line.items) for line in self._lines.values())
+        return self._length
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Give each tenant with the number of its items that wait."""
@@ -43,6 +44,7 @@ class FairQueue(Generic[T]):
     def push(self, tenant: str, item: T, *, weight: float = 1.0) -> None:
         """Put an item at the end of the tenant's line; a weight of 2 is twice the share of a weight of 1."""
         self._line(tenant, weight).items.append(item)
+        self._length += 1
 
     def passes(self, tenant: str, *, weight: float = 1.0) -> bool:
         """Take what has not come to wait yet, where `pop` would take it next; False where others come first."""
@@ -84,7 +86,8 @@ class FairQueue(Generic[T]):
         self._now = max(self._now, line.start)
         line.start += 1 / line.weight
         item = line.items.popleft()
-        if not len(self):
+        self._length -= 1
+        if not self._length:
             self._lines.clear()
         return item
 
@@ -94,6 +97,7 @@ class FairQueue(Generic[T]):
         if line is None or item not in line.items:
             return False
         line.items.remove(item)
+        self._length -= 1
         return True
 
 

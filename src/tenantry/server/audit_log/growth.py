@@ -7,9 +7,10 @@ in it. A statement of its own is a transaction of its own: the flush is in it.
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import chain
 
-Growth = tuple[object, ...]
-"""What grows, and the values of its row: for a denial that is counted its counter; for one that is not, its kind."""
+Growth = tuple[str, object, object, object, object]
+"""What grows, and the values of its row with None for those that it has not."""
 
 _DOES = {
     "record": "INSERT INTO record VALUES (new.a, new.b, new.c)",
@@ -21,7 +22,6 @@ _DOES = {
     " count = count + excluded.count, first = min(first, excluded.first), last = max(last, excluded.last)",
 }
 _VALUES = "abcd"
-_NOTHING = (None,) * len(_VALUES)
 # A statement takes 32,766 values; five a row.
 ROWS_MAX = 4096
 
@@ -61,5 +61,4 @@ def grow(
 def _put(connection: sqlite3.Connection, rows: Sequence[Growth]) -> None:
     if rows:
         places = ",".join(["(?,?,?,?,?)"] * len(rows))
-        filled = [value for row in rows for value in (*row, *_NOTHING[len(row) - 1 :])]
-        connection.execute(f"INSERT INTO growth VALUES {places}", filled)  # noqa: S608  # nothing but marks
+        connection.execute(f"INSERT INTO growth VALUES {places}", list(chain.from_iterable(rows)))  # noqa: S608  # nothing but marks

@@ -67,7 +67,7 @@ class AuditLog:
         then takes nothing until `reopen`.
         """
         done = self._counters() if summarise else []
-        counters: list[Growth] = [("summarised", counter.about) for counter in done]
+        counters: list[Growth] = [("summarised", counter.about, None, None, None) for counter in done]
         counters += [("denial", each.about, each.count, each.first, each.last) for each in counted(denials)]
         self._write([*entries, *(counter.summary() for counter in done)], sign=sign, counters=counters)
 
@@ -132,24 +132,23 @@ class AuditLog:
     ) -> None:
         if self._failed:
             raise sqlite3.OperationalError("the audit log failed before and was not opened again")
-        tree, rows, tiles = _grown(self._tree, entries)
+        tree, records = _grown(self._tree, entries)
         root = tree.root()
         note = self._checkpoint(tree.size, root) if self._is_due(tree.size, asked=sign) else None
-        if not rows and not counters and note is None:
+        if not records and not counters and note is None:
             return
-        growth: list[Growth] = [*counters, *(("record", *row) for row in rows)]
-        growth += [("tile", *tile) for tile in tiles]
-        if rows:
-            growth.append(("head", tree.size, self._heads + 1, root))
+        growth = [*counters, *records]
+        if records:
+            growth.append(("head", tree.size, self._heads + 1, root, None))
         if note is not None:
-            growth.append(("checkpoint", tree.size, self._checkpoints + 1, note))
+            growth.append(("checkpoint", tree.size, self._checkpoints + 1, note, None))
         try:
             grow(self._connection, growth, then=then)
         except BaseException:
             self._failed = True
             raise
         self._tree, self._root = tree, root
-        self._heads += bool(rows)
+        self._heads += bool(records)
         if note is not None:
             self._checkpoints += 1
             self._signed = tree.size
@@ -218,17 +217,15 @@ class AuditLog:
         self._signed, self._checkpoints = (None, 0) if last is None else last[:2]
 
 
-def _grown(
-    tree: CompactRange, entries: Sequence[bytes]
-) -> tuple[CompactRange, list[tuple[int, bytes, bytes]], list[tuple[int, bytes]]]:
+def _grown(tree: CompactRange, entries: Sequence[bytes]) -> tuple[CompactRange, list[Growth]]:
     """Append to a copy of the tree; give it with the rows of the records, and of the tiles that they complete."""
     tree = tree.copy()
-    rows: list[tuple[int, bytes, bytes]] = []
-    tiles: list[tuple[int, bytes]] = []
+    records: list[Growth] = []
+    tiles: list[Growth] = []
     for body in entries:
         leaf = leaf_hash(body)
         tile = tree.append(leaf)
-        rows.append((tree.size, leaf, body))
+        records.append(("record", tree.size, leaf, body, None))
         if tile is not None:
-            tiles.append((tree.size // TILE - 1, tile))
-    return tree, rows, tiles
+            tiles.append(("tile", tree.size // TILE - 1, tile, None, None))
+    return tree, records + tiles
