@@ -24,6 +24,10 @@ async def test_a_tenant_alone_begins_without_waiting(nursery):
     for _ in range(3):
         await admission.begin("a")
     assert admission.shares["a"].running == 3
+    await admission.begin("b")
+    assert admission.under_way == 4
+    admission.end(admission.shares["a"])
+    assert admission.under_way == 3
     assert not admission.waiting
 
 
@@ -40,6 +44,7 @@ async def test_no_more_are_served_at_once_than_the_bound_and_an_end_makes_room(n
     await trio.testing.wait_all_tasks_blocked()
     assert len(order) == 3
     assert admission.shares["a"].running == 2
+    assert admission.under_way == 2
     nursery.cancel_scope.cancel()
 
 

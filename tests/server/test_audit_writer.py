@@ -283,7 +283,14 @@ async def test_a_checkpoint_comes_over_what_was_committed_on_the_spot(monkeypatc
             await trio.testing.wait_all_tasks_blocked(0.001)
 
 
-async def test_the_loop_has_much_else_to_do_where_several_records_came_together_and_for_one_commit_more(monkeypatch):
+ALL_WAIT = [(1, False), (2, False), (1, False), (1, False)]
+OTHERS_GO_ON = [(1, False), (2, True), (1, True), (1, False)]
+
+
+@pytest.mark.parametrize(("others", "seen"), [(math.inf, OTHERS_GO_ON), (0, ALL_WAIT), (1, OTHERS_GO_ON)])
+async def test_the_loop_has_much_else_to_do_where_several_records_came_together_and_not_all_that_is_under_way(
+    monkeypatch, others, seen
+):
     disk = Disk()
     disk.gate.set()
     busy: list[tuple[int, bool]] = []
@@ -298,11 +305,12 @@ async def test_the_loop_has_much_else_to_do_where_several_records_came_together_
         async with trio.open_nursery() as nursery:
             await nursery.start(writer.run)
             for many in (1, 2, 1, 1):
+                writer.under_way = lambda waiting=many: waiting + others
                 async with trio.open_nursery() as callers:
                     for _ in range(many):
                         callers.start_soon(writer.append, b"record")
             writer.close()
-    assert busy == [(1, False), (2, True), (1, True), (1, False)]
+    assert busy == seen
 
 
 async def test_a_batch_is_bounded_and_nothing_is_lost_at_a_close():

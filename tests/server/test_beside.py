@@ -57,6 +57,18 @@ async def test_after_what_took_long_the_next_is_not_waited_for_and_the_one_after
     assert stood_still == [True, False, False, True]
 
 
+async def test_work_that_keeps_its_processor_is_waited_for_however_long_it_takes(monkeypatch):
+    gate = threading.Event()
+    with Beside(patience_s=0.001) as worker:
+        monkeypatch.setattr(worker, "_processor_s", time.monotonic)
+        threading.Timer(0.1, gate.set).start()
+        others = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set, others)
+            assert await worker.run(gate.wait)
+            assert not others.is_set()
+
+
 async def _set(event: trio.Event) -> None:
     event.set()
 

@@ -582,5 +582,7 @@ async def test_who_is_alone_goes_all_the_way_at_once_and_who_is_not_pauses_half_
             for number in range(3):
                 nursery.start_soon(server.post, request("tools/call", number, name="echo"), token)
                 await until(partial(are_begun, number + 1))
+                assert server.audit.under_way() == number + 1
             gate.set()
+        assert server.audit.under_way() == 0
     assert paused == [1, 2]

@@ -39,6 +39,8 @@ class Admission:
         self._shares: dict[str, Share] = {}
         self._queue: FairQueue[_Turn] = FairQueue()
         self._some = trio.Event()
+        self.under_way = 0
+        """How many requests have begun and not ended."""
 
     @property
     def shares(self) -> Mapping[str, Share]:
@@ -59,7 +61,7 @@ class Admission:
         self._require_room(share, tenant, size)
         share.bytes += size
         if share.running < self._limits.calls_at_once:
-            share.running += 1
+            self._enter(share)
             return share
         try:
             await self._take_turn(share, tenant)
@@ -95,7 +97,7 @@ class Admission:
             await self._some.wait()
             self._some = trio.Event()
             while (turn := self._queue.pop(self._has_room)) is not None:
-                turn.share.running += 1
+                self._enter(turn.share)
                 turn.come.set()
 
     async def _take_turn(self, share: Share, tenant: str) -> None:
@@ -112,8 +114,13 @@ class Admission:
         if self._queue.remove(tenant, turn):
             raise _come_again(share, 1.0, "this tenant's requests wait for too long")
 
+    def _enter(self, share: Share) -> None:
+        share.running += 1
+        self.under_way += 1
+
     def _leave(self, share: Share) -> None:
         share.running -= 1
+        self.under_way -= 1
         if len(self._queue):
             self._some.set()
 

@@ -192,6 +192,8 @@ class AuditWriter:
         self.health = AuditHealth(State.OK, clock())
         self.failure: Exception | None = None
         """Why the log fails, until it has recovered."""
+        self.under_way: Callable[[], float] = lambda: math.inf
+        """Gives how many requests are under way: where all of them wait for one commit, nobody else has to."""
         self.news = trio.Event()
         """Set, and another put in its place, when there are new records: take it before reading, to miss none."""
 
@@ -342,7 +344,8 @@ class AuditWriter:
 
     async def _write(self, *, sign: bool, summarise: bool) -> None:
         if self._batch or sign or summarise:
-            busy = self._last > 1 or len(self._batch) > 1  # those whose records come together have much else to do
+            # Those whose records come together have much else to do, unless all of them are here.
+            busy = (self._last > 1 or len(self._batch) > 1) and self.under_way() > len(self._batch)
             with self._written(sign=sign, summarise=summarise) as commit:
                 await self._beside.run(commit, here=self._on_the_spot, busy=busy)
 

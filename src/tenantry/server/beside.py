@@ -92,15 +92,32 @@ class Beside:
         if here and patient and self.is_sure(busy=busy):
             return self.run_here(work)
         job = _Job(work)
-        self._jobs.put(job)  # type: ignore[arg-type]
         if not patient:
+            self._jobs.put(job)  # type: ignore[arg-type]
             await job.wait()
-        elif job.ended.acquire(timeout=self._alone.most_s):
+        elif self._ends_soon(job):
             self._learn(job.idle_s)
         else:
             self._learn(math.inf)
             await job.wait()
         return job.outcome()
+
+    def _ends_soon(self, job: "_Job[T]") -> bool:
+        """Stand still until it has ended, or waited for too long for anything but the processor."""
+        began, busy = time.monotonic(), self._processor_s()
+        self._jobs.put(job)  # type: ignore[arg-type]
+        left = self._alone.most_s
+        while left > 0:
+            if job.ended.acquire(timeout=left):
+                return True
+            left = self._alone.most_s - (time.monotonic() - began - (self._processor_s() - busy))
+        return False
+
+    def _processor_s(self) -> float:
+        """For how long the thread has had a processor; always 0 where that can't be known."""
+        if self._thread.ident is None or not hasattr(time, "pthread_getcpuclockid"):
+            return 0.0
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
     def is_sure(self, *, busy: bool = False) -> bool:
         """Tell whether work of late was so quick that it is worth doing on the spot."""

@@ -104,6 +104,7 @@ def build(
         store=store, calls=calls, audit=audit, changes=changes, bus=bus, ongoing=ongoing, clock=clock, fresh=fresh
     )
     admission = Admission(config)
+    audit.under_way = lambda: admission.under_way
     endpoint = McpEndpoint(
         config=config,
         authentication=authentication,
