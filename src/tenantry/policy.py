@@ -61,8 +61,7 @@ class Directory:
 
     def grantable(self, tenant: str, subject: str) -> frozenset[str]:
         """The scopes that this person may have at most: none if they are gone or moved to another tenant."""
-        user = self.users.get(subject)
-        return user.scopes if user is not None and user.tenant == tenant and tenant in self.tenants else frozenset()
+        return self.users[subject].scopes if self.knows(tenant, subject) else frozenset()
 
 
 class Reason(Enum):
