@@ -12,7 +12,7 @@ import jwt
 import pytest
 from bench.peers import PEERS, Signer
 
-from bench import ceiling, flood, growth, load, neighbour, plot, rounds, workers_down
+from bench import ceiling, flood, growth, load, neighbour, plot, rounds, sharing, workers_down
 from tests.needed import needed
 from tests.tools import ROOT
 
@@ -219,3 +219,13 @@ def test_rows_are_filled_in_where_the_server_finds_them(tmp_path):
         growth.fill(kind, 20, config, data)
         with closing(sqlite3.connect(data / "state.db")) as connection:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] >= 20
+
+
+def test_tenants_that_share_are_measured_together_and_counted_apart(tmp_path):
+    needed("wrk")
+    with rounds.running(rounds.serve(rounds.configured(tmp_path), tmp_path / "data")) as server:
+        found = sharing.compare(server, callers=8, rounds=1, seconds=1)
+    assert list(found) == ["one", "two alike", "two, one with few"]
+    assert found["one"]["ratio"] == (1.0, 1.0, 1.0)
+    assert found["one"]["smaller_part"] == 1.0
+    assert 0 < found["two alike"]["smaller_part"] <= 0.5
