@@ -132,3 +132,14 @@ def test_a_full_bucket_gives_at_once(burst: int):
     bucket = Bucket(1.0, burst)
     assert [bucket.take(100.0) for _ in range(burst)] == [0.0] * burst
     assert bucket.take(100.0) == 1.0
+
+
+def test_a_queue_is_as_long_as_what_waits_in_it():
+    queue: FairQueue[int] = FairQueue()
+    for tenant, item in (("a", 1), ("a", 2), ("b", 3)):
+        queue.push(tenant, item)
+    assert len(queue) == 3
+    assert queue.remove("a", 2)
+    assert not queue.remove("a", 2)
+    assert len(queue) == 2
+    assert (queue.pop(), queue.pop(), queue.pop(), len(queue)) == (1, 3, None, 0)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.audit import record
-from tenantry.audit.record import Kind, Outcome
+from tenantry.audit.record import Form, Kind, Outcome
 
 
 def test_a_record_is_canonical_and_comes_back():
@@ -17,6 +17,23 @@ def test_a_record_is_canonical_and_comes_back():
 
 def test_a_field_that_is_none_is_left_out():
     assert "session" not in record.decode(record.encode(Kind.LOGIN, time_us=1, session=None))
+
+
+def test_a_form_writes_each_record_by_its_own_values_whatever_the_one_before_held():
+    form = Form(Kind.TOOL_CALL, ("time", "jsonrpc_id", "session", "recorded"), tool="100%", outcome=Outcome.SUCCEEDED)
+    for values in ((1, 7, None, None), (2, "7", "s", {"b": 1, "a": "x"}), (3, 7, None, None), (4, 8, "s", None)):
+        fields = dict(zip(("jsonrpc_id", "session", "recorded"), values[1:], strict=True))
+        alone = record.encode(Kind.TOOL_CALL, time_us=values[0], tool="100%", outcome=Outcome.SUCCEEDED, **fields)
+        assert form.encode(*values) == alone
+        assert record.decode(alone) == {
+            "kind": "tool_call",
+            "tool": "100%",
+            "outcome": "succeeded",
+            "time": values[0],
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+    with pytest.raises(ValueError, match="type"):
+        form.encode(5, 7.5, None, None)
 
 
 def test_long_text_is_cut():
