@@ -30,11 +30,6 @@ class SessionMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.state is not State.ENDED)
     @rule()
-    def request(self) -> None:
-        self.state = step(TRANSITIONS, self.state, Event.REQUEST)
-
-    @precondition(lambda self: self.state is not State.ENDED)
-    @rule()
     def delete(self) -> None:
         self.state = step(TRANSITIONS, self.state, Event.DELETE)
         assert self.state is State.ENDED

@@ -2,13 +2,17 @@ import dataclasses
 import sqlite3
 
 import pytest
+import trio
 
 from tenantry.config import build
 from tenantry.identity import Principal
+from tenantry.mcp.session import Session
+from tenantry.server import sessions
 from tenantry.server.bus import Bus
 from tenantry.server.feed import Feed
-from tenantry.server.sessions import Sessions, UnknownSession
+from tenantry.server.sessions import Sessions, UnknownSession, digest_of
 from tenantry.server.store import Store
+from tenantry.server.store.database import StoreUnavailable
 
 ALICE = Principal(
     tenant="a", subject="alice", client_id="c", scopes=frozenset(), token_id="t", family_id="f", expires_at=0
@@ -44,6 +48,9 @@ class Surroundings:
         self.count += 1
         return f"session-{self.count}"
 
+    async def find(self, session_id: str, principal: Principal) -> Session:
+        return await self.sessions.find(digest_of(session_id), principal)
+
     def restart(self) -> None:
         self.store.close()
         self.open()
@@ -56,9 +63,13 @@ def place(tmp_path):
     place.store.close()
 
 
+async def unavailable(_: object) -> None:
+    raise StoreUnavailable("disk I/O error")
+
+
 async def is_known(place: Surroundings, session_id: str, principal: Principal = ALICE) -> bool:
     try:
-        await place.sessions.find(session_id, principal)
+        await place.find(session_id, principal)
     except UnknownSession:
         return False
     return True
@@ -67,7 +78,7 @@ async def is_known(place: Surroundings, session_id: str, principal: Principal = 
 async def test_a_session_survives_a_restart_with_its_revision(place):
     session_id = await place.sessions.open(ALICE, "2025-06-18", {})
     place.restart()
-    session = await place.sessions.find(session_id, ALICE)
+    session = await place.find(session_id, ALICE)
 
     assert (session.revision, session.binding) == ("2025-06-18", ("a", "alice", "c"))
 
@@ -82,14 +93,14 @@ async def test_another_access_token_of_the_same_grant_finds_the_session(place):
 async def test_a_session_is_unknown_to_everybody_else(place, change):
     session_id = await place.sessions.open(ALICE, "2025-11-25", {})
     with pytest.raises(UnknownSession) as caught:
-        await place.sessions.find(session_id, dataclasses.replace(ALICE, **change))
+        await place.find(session_id, dataclasses.replace(ALICE, **change))
     assert caught.value.foreign
 
 
 @pytest.mark.parametrize("restart", [False, True])
 async def test_an_ended_session_is_gone_with_its_stream(place, restart):
     session_id = await place.sessions.open(ALICE, "2025-11-25", {})
-    session = await place.sessions.find(session_id, ALICE)
+    session = await place.find(session_id, ALICE)
     stream = place.sessions.attach_stream(session)
     await place.sessions.end(session)
     if restart:
@@ -97,6 +108,59 @@ async def test_an_ended_session_is_gone_with_its_stream(place, restart):
 
     assert stream.is_set()
     assert not await is_known(place, session_id)
+
+
+async def test_a_session_that_can_not_be_ended_goes_on_until_it_can(place, monkeypatch):
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
+    session = await place.find(session_id, ALICE)
+    with monkeypatch.context() as patch:
+        patch.setattr(place.store.mcp_sessions, "end", unavailable)
+        with pytest.raises(StoreUnavailable):
+            await place.sessions.end(session)
+    assert await is_known(place, session_id)
+
+    await place.sessions.end(session)
+    assert not await is_known(place, session_id)
+
+
+async def test_a_session_may_be_ended_and_used_while_it_ends(place, monkeypatch):
+    session_id = await place.sessions.open(ALICE, "2025-11-25", {})
+    session = await place.find(session_id, ALICE)
+    begun, go_on = trio.Event(), trio.Event()
+    end = place.store.mcp_sessions.end
+
+    async def slow(digest: bytes) -> None:
+        begun.set()
+        await go_on.wait()
+        await end(digest)
+
+    monkeypatch.setattr(place.store.mcp_sessions, "end", slow)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(place.sessions.end, session)
+        nursery.start_soon(place.sessions.end, session)
+        await begun.wait()
+        assert await is_known(place, session_id)
+        go_on.set()
+    assert not await is_known(place, session_id)
+
+
+async def test_memory_holds_those_that_were_used_last_and_all_that_the_store_is_behind_with(place, monkeypatch):
+    monkeypatch.setattr(sessions, "IN_MEMORY_MAX", 2)
+    first, second, third = [await place.sessions.open(ALICE, "2025-11-25", {}) for _ in range(3)]
+    assert len(place.sessions) == 3  # none was written back yet
+
+    place.now += 1
+    await place.sessions.write_back()
+    place.now += 1
+    assert await is_known(place, first)
+    assert len(place.sessions) == 2
+    assert await is_known(place, second)  # from the store, for it was the oldest
+    assert len(place.sessions) == 2
+    place.now += 1
+    await place.sessions.write_back()
+    place.restart()
+    place.now += 59
+    assert [await is_known(place, session_id) for session_id in (first, second, third)] == [True, True, False]
 
 
 async def test_an_idle_session_expires_and_one_in_use_does_not(place):
@@ -157,7 +221,7 @@ async def test_a_tenant_is_capped_and_other_tenants_are_not_touched(tmp_path):
 
 async def test_a_new_stream_ends_the_one_before_it(place):
     session_id = await place.sessions.open(ALICE, "2025-11-25", {})
-    session = await place.sessions.find(session_id, ALICE)
+    session = await place.find(session_id, ALICE)
     first = place.sessions.attach_stream(session)
     second = place.sessions.attach_stream(session)
     place.sessions.detach_stream(session, first)
@@ -212,7 +276,7 @@ async def test_a_session_outlives_what_it_has_nothing_to_do_with(place, how):
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_a_session_belongs_to_the_family_that_used_it_last(place, restarted):
     session_id = await place.sessions.open(ALICE, "2025-11-25", {})
-    await place.sessions.find(session_id, OTHER_FAMILY)
+    await place.find(session_id, OTHER_FAMILY)
     if restarted:
         place.restart()
     await place.store.endings.family("f", now=1)

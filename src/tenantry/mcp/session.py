@@ -24,23 +24,20 @@ class Event(Enum):
 
     INITIALIZED = "initialized"
     """The client sent `notifications/initialized`."""
-    REQUEST = "request"
     DELETE = "delete"
     EXPIRE = "expire"
 
 
-# A request before `notifications/initialized` is served: clients send both side by side, and the texts bind the
-# client here, not the server.
+# A request moves nothing, and is served before `notifications/initialized` too: clients send both side by side, and
+# the texts bind the client here, not the server.
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.INITIALIZING: {
         Event.INITIALIZED: State.OPEN,
-        Event.REQUEST: State.INITIALIZING,
         Event.DELETE: State.ENDED,
         Event.EXPIRE: State.ENDED,
     },
     State.OPEN: {
         Event.INITIALIZED: State.OPEN,
-        Event.REQUEST: State.OPEN,
         Event.DELETE: State.ENDED,
         Event.EXPIRE: State.ENDED,
     },
@@ -66,6 +63,11 @@ class Session:
     log_level: str | None = None
     subscriptions: set[str] = field(default_factory=set)
     """The URIs of the resources that it wants to hear of."""
+
+    @property
+    def name(self) -> str:
+        """What the audit log calls it: no secret."""
+        return self.digest[:8].hex()
 
     def belongs_to(self, principal: Principal) -> bool:
         """Whether `principal` is the tenant, subject and client that opened it."""

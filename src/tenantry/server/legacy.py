@@ -217,13 +217,9 @@ class LegacyEra:
         return web.Response(status=200, headers=headers, body=jsonrpc.encode_result(message.id, body))
 
     async def _session(self, request: web.Request, principal: Principal) -> Session:
-        session_id = request.headers.get("mcp-session-id")
-        if session_id is None:
-            raise RemoteProtocolError(
-                Code.INVALID_REQUEST, "Bad Request: Mcp-Session-Id is missing; begin with initialize", http_status=400
-            )
+        digest = request.once(_session_digest)
         try:
-            return await self._sessions.find(session_id, principal)
+            return await self._sessions.find(digest, principal)
         except UnknownSession as error:
             if error.foreign:
                 await self._record_refusal(principal)
@@ -291,6 +287,15 @@ class LegacyEra:
 
     async def _own(self, incoming: Incoming) -> Session | None:
         return await self._session(incoming.exchange.request, incoming.principal) if self._push else None
+
+
+def _session_digest(request: web.Request) -> bytes:
+    session_id = request.headers.get("mcp-session-id")
+    if session_id is None:
+        raise RemoteProtocolError(
+            Code.INVALID_REQUEST, "Bad Request: Mcp-Session-Id is missing; begin with initialize", http_status=400
+        )
+    return digest_of(session_id)
 
 
 def _batched(value: object) -> Message:

@@ -5,6 +5,7 @@ request was last seen is written back in batches: losing half a minute of that i
 """
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -59,8 +60,9 @@ class Sessions:
         self._per_tenant = config.limits.sessions_per_tenant
         self._clock = clock
         self._fresh = fresh
+        # The one that was used last comes last.
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
-        self._touched: set[bytes] = set()
+        self._written_back_at = -math.inf
         self.streams: dict[bytes, trio.Event] = {}
         self.on_end: Callable[[bytes], None] = lambda _: None
         """Told the digest of each session that is forgotten."""
@@ -102,22 +104,19 @@ class Sessions:
         self._remember(session)
         return session_id
 
-    async def find(self, session_id: str, principal: Principal) -> Session:
-        """Give the session of that id and note that it was used.
+    async def find(self, digest: bytes, principal: Principal) -> Session:
+        """Give the session whose id has that digest, and note that it was used.
 
         Raises `UnknownSession`: never opened, ended, expired, or another principal's.
         """
-        digest = digest_of(session_id)
         session = self._sessions.get(digest) or await self._store.mcp_sessions.find(digest)
         now = self._clock()
         if session is None or session.idle(now, limit_s=self._idle_s):
             raise UnknownSession(foreign=False)
         if not session.belongs_to(principal):
             raise UnknownSession(foreign=True)
-        session.state = step(TRANSITIONS, session.state, Event.REQUEST)
         session.last_seen = int(now)
         self._remember(session)
-        self._touched.add(digest)
         if session.family != principal.family_id:
             session.family = principal.family_id
             await self.changed(session)
@@ -152,8 +151,9 @@ class Sessions:
 
     async def end(self, session: Session) -> None:
         """The client ends its session, and with it its stream."""
-        session.state = step(TRANSITIONS, session.state, Event.DELETE)
         await self._store.mcp_sessions.end(session.digest)
+        if session.state is not State.ENDED:  # by another request, meanwhile
+            session.state = step(TRANSITIONS, session.state, Event.DELETE)
         self._tell_end({"session": session.digest.hex()})
 
     def attach_stream(self, session: Session) -> trio.Event:
@@ -182,12 +182,17 @@ class Sessions:
 
         Where the store can't be written to, the next time does it: nobody waits for this, and nothing ends by it.
         """
-        touched, self._touched = self._touched, set()
+        now = int(self._clock())
         try:
-            await self._write_back([self._sessions[digest] for digest in touched if digest in self._sessions])
+            await self._write_back([session for session in self._sessions.values() if self._is_ahead(session)])
         except StoreUnavailable as error:
-            self._touched |= touched
             _log.error("sessions can't be written back", reason=str(error))
+        else:
+            self._written_back_at = now
+
+    def _is_ahead(self, session: Session) -> bool:
+        """Whether memory may know of a later use than the store."""
+        return session.last_seen >= self._written_back_at
 
     async def _write_back(self, touched: Sequence[Session]) -> None:
         if touched:
@@ -199,13 +204,12 @@ class Sessions:
         self._sessions[session.digest] = session
         self._sessions.move_to_end(session.digest)
         if len(self._sessions) > IN_MEMORY_MAX:
-            oldest = next(iter(self._sessions))
-            if oldest not in self._touched:
-                del self._sessions[oldest]
+            oldest = next(iter(self._sessions.values()))
+            if not self._is_ahead(oldest):
+                del self._sessions[oldest.digest]
 
     def _forget(self, digest: bytes) -> None:
         self._sessions.pop(digest, None)
-        self._touched.discard(digest)
         self._end_stream(digest)
         self.on_end(digest)
 
