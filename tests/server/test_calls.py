@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import pytest
@@ -15,7 +16,7 @@ from tenantry.jsonrpc import Code
 from tenantry.mcp.revisions import LEGACY, MODERN
 from tenantry.policy import Directory, Feature, Reason, Tenant, User
 from tenantry.server.audit_writer import AuditUnavailable
-from tenantry.server.calls import Call, Calls, Ended, running_tool
+from tenantry.server.calls import Call, Calls, Ended, run_tool
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, Line
 from tenantry.server.cut import Cause, Cut
@@ -84,8 +85,8 @@ class OneTool:
 
     async def call(self, principal: Principal, call: Call, cut: Cut | None = None) -> Ended:
         line = Line(principal=principal, changes=cast(Changes, None), stream=None, capabilities={})
-        run = running_tool(self._tool, call, principal)
-        return await self._calls.call(principal, call, run, Channel(line), cut or Cut())
+        context = CallContext(principal=principal, channel=Channel(line))
+        return await self._calls.call(principal, call, partial(run_tool, self._tool, call, context), cut or Cut())
 
 
 def calls(audit: Audit, function: Callable[..., object], **settings: object) -> OneTool:

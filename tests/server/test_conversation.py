@@ -1,7 +1,8 @@
 """What a call says and asks while it runs: the same function, every era and mode."""
 
 import json
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import trio
@@ -9,7 +10,17 @@ import trio.testing
 from pydantic import BaseModel
 
 from tenantry import CallContext, ListRoots, Sample, ToolError, tool
+from tenantry.jsonrpc import Response
+from tenantry.mcp.revisions import LEGACY
+from tenantry.server import request_stream
+from tenantry.server.bus import Bus
+from tenantry.server.changes import Changes
+from tenantry.server.channels import LegacyChannel, Line
+from tenantry.server.cut import Cut
+from tenantry.server.inbox import Inbox
+from tenantry.server.request_stream import RequestStream
 from tests.server.in_process import InProcess, data_of, in_process, request, until
+from tests.server.test_sessions import ALICE
 
 
 class Colour(BaseModel):
@@ -375,6 +386,74 @@ async def test_a_legacy_client_that_cancels_gets_no_answer_and_the_call_is_recor
 
         assert not any("result" in message or "error" in message for message in answers[0].events)
         assert [entry["outcome"] for entry in server.records()] == ["cancelled"]
+
+
+async def test_a_modern_client_that_leaves_ends_a_call_that_would_say_nothing(tmp_path):
+    inside, left = trio.Event(), trio.Event()
+
+    @tool(name="quiet")
+    async def quiet() -> str:
+        inside.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with in_process(tmp_path, offer=[quiet]) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(server.modern, "tools/call", server.token(), left=left, name="quiet", arguments={}))
+        with trio.fail_after(5):
+            await inside.wait()
+            left.set()
+            await until(lambda: bool(server.records()))
+    assert [entry["outcome"] for entry in server.records()] == ["cancelled"]
+
+
+@tool
+async def chat(ctx: CallContext) -> str:
+    """Say something, wait for long, then ask."""
+    await ctx.progress(1)
+    ctx.log("error", "hello")
+    await trio.sleep(0.05)
+    return (await ctx.elicit("?", Colour)).action
+
+
+async def test_in_a_batch_nothing_is_said_before_the_answers_and_nothing_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(request_stream, "KEEP_ALIVE_S", 0.001)
+    async with in_process(tmp_path, offer=[chat]) as server:
+        token = server.token()
+        headers = await open_session(server, token, "2025-03-26")
+        call = request("tools/call", 5, name="chat", arguments={}, _meta={"progressToken": 0})
+        with trio.fail_after(10):
+            answer = await server.post([call], token, **headers)
+
+    assert answer.headers["content-type"] == "application/json"
+    assert [(message["id"], message["result"]["isError"]) for message in answer.json] == [(5, True)]
+
+
+async def test_while_a_person_is_asked_the_deadline_of_the_call_stands_still(autojump_clock):
+    inbox, cut = Inbox(Bus("alone")), Cut()
+    sent: list[dict[str, Any]] = []
+
+    class Stream:
+        async def send(self, message: dict[str, Any]) -> None:
+            sent.append(message)
+
+    async def reply() -> None:
+        await trio.sleep(100)
+        inbox.deliver(b"s", Response(id=sent[0]["id"], result={"roots": []}, error=None))
+
+    line = Line(
+        principal=ALICE,
+        changes=cast(Changes, None),
+        stream=cast(RequestStream, Stream()),
+        capabilities={"roots": {}},
+    )
+    channel = LegacyChannel(line, inbox=inbox, session=b"s", revision=LEGACY["2025-11-25"], cut=cut)
+    with cut.open(trio.current_time() + 5) as scope:
+        await trio.sleep(2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reply)
+            assert await channel.ask({"roots": ListRoots()}) == {"roots": []}
+        assert scope.deadline - trio.current_time() == pytest.approx(3)
+    assert not scope.cancelled_caught
 
 
 @tool

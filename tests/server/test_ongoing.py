@@ -13,6 +13,7 @@ from tenantry import CallContext, tool
 from tenantry.audit import record
 from tenantry.oauth.token import CodeGrant
 from tenantry.server.departures import end_the_departed
+from tenantry.server.features import Features
 from tenantry.server.feed import Feed
 from tenantry.server.ongoing import Ongoing
 from tenantry.server.store import Store
@@ -139,6 +140,25 @@ async def test_a_request_whose_grant_ends_while_its_body_comes_is_refused(tmp_pa
             await until(lambda: asked.answer is not None)
         assert asked.answer is not None
         assert asked.answer.status == 401
+
+
+async def test_nothing_more_of_a_batch_runs_once_its_grant_has_ended(tmp_path, monkeypatch):
+    async with in_process(tmp_path) as server:
+        token = server.token()
+        headers = await session(server, token, "2025-03-26")
+        release = Features.release
+
+        async def then_end(*args: Any) -> None:
+            await release(*args)
+            await end(server, "family")
+            server.parts.feed.look()
+
+        monkeypatch.setattr(Features, "release", then_end)
+        call = {"method": "tools/call", "params": {"name": "echo", "arguments": {"message": "hello"}}}
+        answer = await server.post([{"jsonrpc": "2.0", "id": id_, **call} for id_ in (1, 2)], token, **headers)
+
+        assert answer.status == 401
+        assert [row["outcome"] for row in server.records()] == ["succeeded", "cancelled"]
 
 
 async def test_a_request_whose_grant_ends_while_it_waits_for_room_is_refused(tmp_path):

@@ -24,7 +24,6 @@ from tenantry.mcp.tools import ArgumentError, Tool, ToolError
 from tenantry.policy import Decision, Denied, Directory, Feature, Reason
 from tenantry.server import figures
 from tenantry.server.audit_writer import Recorder, Ticket
-from tenantry.server.channels import Channel
 from tenantry.server.cut import Cause, Cut
 from tenantry.server.figures import Figures
 
@@ -70,8 +69,10 @@ class Ended:
     """What ended it from outside."""
 
 
-Run = Callable[[Channel], Awaitable[Object]]
+Run = Callable[[], Awaitable[Object]]
 """Runs the function and gives the result's body; raises what the function raises, and `ArgumentError`."""
+RunTalking = Callable[[CallContext], Awaitable[Object]]
+"""The same of a function that talks with its client."""
 
 
 class Calls:
@@ -99,22 +100,15 @@ class Calls:
         """What the policy says now."""
         return policy.decide(principal, feature, self._directory())
 
-    async def call(self, principal: Principal, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
+    async def call(self, principal: Principal, call: Call, run: Run, cut: Cut) -> Ended:
         """Decide on the call now and do as `carry_out`; return once the record is durable."""
         decision = self.decide(principal, call.feature)
-        ended, ticket = await self.carry_out(principal, call, run, channel, cut, decision=decision)
+        ended, ticket = await self.carry_out(principal, call, run, cut, decision=decision)
         await ticket.durable()
         return ended
 
     async def carry_out(
-        self,
-        principal: Principal,
-        call: Call,
-        run: Run,
-        channel: Channel,
-        cut: Cut,
-        *,
-        decision: Decision,
+        self, principal: Principal, call: Call, run: Run, cut: Cut, *, decision: Decision
     ) -> tuple[Ended, Ticket]:
         """Run a call if it is allowed by the `decision` of this moment, and hand its record in.
 
@@ -126,8 +120,12 @@ class Calls:
         try:
             if isinstance(decision, Denied):
                 ended = _refusal(principal, call, decision)
+            elif call.waits:
+                ended = await self._run(call, run, cut)
+            elif cut.cause is None:  # it ends where it begins; a scope would take longer than most such functions do
+                ended = await _ended_by(call, run)
             else:
-                ended = await self._run(call, run, channel, cut)
+                ended = Ended(outcome=Outcome.CANCELLED, cut=cut.cause)
         except BaseException:  # cancelled from outside of the call: it is over when its record is durable, too
             await self._hand_in(principal, call, decision, Outcome.CANCELLED, began).durable()
             raise
@@ -188,22 +186,18 @@ class Calls:
             **self._whence(*whence),
         )
 
-    async def _run(self, call: Call, run: Run, channel: Channel, cut: Cut) -> Ended:
-        if not call.waits:  # it ends where it begins; a scope would take longer than most such functions do
-            if cut.cause is not None:
-                return Ended(outcome=Outcome.CANCELLED, cut=cut.cause)
-            return await _ended_by(call, run, channel)
-        with cut.open(trio.current_time() + self._timeout_s) as channel.deadline:
-            return await _ended_by(call, run, channel)
+    async def _run(self, call: Call, run: Run, cut: Cut) -> Ended:
+        with cut.open(trio.current_time() + self._timeout_s):
+            return await _ended_by(call, run)
         if cut.cause is not None:
             return Ended(outcome=Outcome.CANCELLED, cut=cut.cause)
         text = f"{call.feature.name} took longer than {self._timeout_s:g} s and was stopped"
         return _failed(Outcome.TIMED_OUT, call, text)
 
 
-async def _ended_by(call: Call, run: Run, channel: Channel) -> Ended:  # noqa: PLR0911  # one for each way to end
+async def _ended_by(call: Call, run: Run) -> Ended:  # noqa: PLR0911  # one for each way to end
     try:
-        return Ended(outcome=Outcome.SUCCEEDED, body=await run(channel))
+        return Ended(outcome=Outcome.SUCCEEDED, body=await run())
     except InputRequired as required:
         return Ended(outcome=Outcome.INPUT_REQUIRED, questions=required.questions)
     except Background:
@@ -223,25 +217,19 @@ async def _ended_by(call: Call, run: Run, channel: Channel) -> Ended:  # noqa: P
         return _failed(Outcome.CRASHED, call, f"{call.feature.name} failed inside the server")
 
 
-async def invoke(function: Function, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
+def invoke(function: Function, arguments: dict[str, Any]) -> Awaitable[Any]:
     """Call a function with keyword arguments; a sync one in a thread."""
     if function.is_async:
-        return await function.callable(**arguments)
+        called: Awaitable[Any] = function.callable(**arguments)
+        return called
     # A thread can't be stopped: a call that is cancelled or too slow is answered while its thread runs out.
-    return await trio.to_thread.run_sync(lambda: function.callable(**arguments), abandon_on_cancel=True)
+    return trio.to_thread.run_sync(lambda: function.callable(**arguments), abandon_on_cancel=True)
 
 
-def running_tool(tool: Tool, call: Call, principal: Principal) -> Run:
-    """The run of a tool."""
-
-    wants_context = tool.function.context_parameter is not None
-
-    async def run(channel: Channel) -> Object:
-        context = CallContext(principal=principal, channel=channel) if wants_context else None
-        arguments = tool.bind(call.arguments, context)
-        return results.of_value(await invoke(tool.function, arguments), tool=tool, revision=call.revision)
-
-    return run
+async def run_tool(tool: Tool, call: Call, context: CallContext | None) -> Object:
+    """Run a tool and give its result's body; a tool that wants no context may be given none."""
+    arguments = tool.bind(call.arguments, context)
+    return results.of_value(await invoke(tool.function, arguments), tool=tool, revision=call.revision)
 
 
 def _with_id(error: RemoteProtocolError, id_: Id) -> RemoteProtocolError:

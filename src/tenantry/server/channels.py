@@ -13,6 +13,7 @@ from tenantry.mcp.context import LEVELS
 from tenantry.mcp.interaction import Background, BadAnswer, CannotAsk, Elicit, InputRequired, Question
 from tenantry.mcp.revisions import Revision
 from tenantry.server.changes import Changes
+from tenantry.server.cut import Cut
 from tenantry.server.inbox import Inbox
 from tenantry.server.request_stream import RequestStream
 
@@ -32,12 +33,17 @@ class Line:
     log_level: str | None = None
 
 
+def progress_token(meta: object) -> Id | None:
+    """The token that a request's `_meta` gives for `notifications/progress`; None for what is no token."""
+    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    return token if isinstance(token, (int, str)) and not isinstance(token, bool) else None
+
+
 class Channel:
     """What all ways have in common: progress, log messages and changes; this one can't ask."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self.deadline: trio.CancelScope | None = None
 
     @property
     def capabilities(self) -> Object:
@@ -97,11 +103,12 @@ class Channel:
 class LegacyChannel(Channel):
     """Asks by a request on the call's stream, and waits for the response that the client posts."""
 
-    def __init__(self, line: Line, *, inbox: Inbox, session: bytes, revision: Revision) -> None:
+    def __init__(self, line: Line, *, inbox: Inbox, session: bytes, revision: Revision, cut: Cut) -> None:
         super().__init__(line)
         self._inbox = inbox
         self._session = session
         self._revision = revision
+        self._cut = cut
 
     async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """Ask one after the other; raises `CannotAsk` and `BadAnswer`."""
@@ -116,7 +123,7 @@ class LegacyChannel(Channel):
     async def _request(self, question: Question) -> Object:
         if self._line.stream is None:
             raise CannotAsk(question.needs())
-        with self._inbox.expect(self._session) as waiting, _paused(self.deadline):
+        with self._inbox.expect(self._session) as waiting, _paused(self._cut.scope):
             await self._line.stream.send(
                 {
                     "jsonrpc": "2.0",
@@ -133,26 +140,26 @@ class LegacyChannel(Channel):
 class ModernChannel(Channel):
     """Asks by ending the call: what is asked is answered when the client sends the call again."""
 
-    def __init__(self, line: Line, *, answers: Mapping[str, Object]) -> None:
+    def __init__(self, line: Line, *, answers: Mapping[str, Object], becomes_task: bool) -> None:
+        """`becomes_task` says whether `background` ends this run, for a task to begin."""
         super().__init__(line)
-        self.answers = answers
-        self.becomes_task = False
-        """Whether `background` ends this run, for a task to begin."""
+        self._answers = answers
+        self._becomes_task = becomes_task
 
     async def background(self) -> None:
         """Raise `Background` where a task is to begin."""
         await trio.lowlevel.checkpoint()
-        if self.becomes_task:
+        if self._becomes_task:
             raise Background
 
     async def ask(self, questions: dict[str, Question]) -> dict[str, Any]:
         """Give the answers that came with the call; raises `InputRequired` for those that did not."""
         await trio.lowlevel.checkpoint()
         self._require(questions)
-        missing = {key: question for key, question in questions.items() if key not in self.answers}
+        missing = {key: question for key, question in questions.items() if key not in self._answers}
         if missing:
             raise InputRequired(missing)
-        return {key: question.answer(self.answers[key]) for key, question in questions.items()}
+        return {key: question.answer(self._answers[key]) for key, question in questions.items()}
 
 
 class TaskChannel(Channel):

@@ -1,9 +1,11 @@
 """What both eras ask for: lists, calls, prompts, resources, completion. One mechanism; the era is in its arguments."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import isawaitable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from tenantry import jsonrpc, policy, web
 from tenantry.audit.record import Outcome
@@ -18,17 +20,18 @@ from tenantry.mcp.offer import Offer
 from tenantry.mcp.prompts import Prompt
 from tenantry.mcp.resources import Resource
 from tenantry.mcp.revisions import Era, Revision
+from tenantry.mcp.session import Session
 from tenantry.mcp.tools import ArgumentError, TaskSupport, Tool
 from tenantry.oauth import bearer
 from tenantry.policy import ALLOWED, Decision, Denied, Feature
 from tenantry.server.audit_writer import Ticket
-from tenantry.server.calls import Call, Calls, Ended, Run, invoke, running_tool, unknown
+from tenantry.server.calls import Call, Calls, Ended, Run, RunTalking, invoke, run_tool, unknown
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel
 from tenantry.server.cut import Cause, Cut, GrantEnded
 from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.ongoing import Ongoing
-from tenantry.server.request_stream import JSON, RequestStream
+from tenantry.server.request_stream import JSON, NO_ANSWER, RequestStream
 from tenantry.server.turns import Turns
 from tenantry.version import __version__
 
@@ -41,10 +44,14 @@ class Incoming:
     principal: Principal
     message: Request
     revision: Revision
-    session: bytes | None
-    stream: RequestStream
-    channel: Channel
-    """The way back to the client from inside of the call."""
+    way: "Way"
+    capabilities: Object
+    """What the client says that it can do."""
+    answers: Object = field(default_factory=dict)
+    """What came along of answers to what was asked before."""
+    session: Session | None = None
+    batched: bool = False
+    """Whether it is one of several, which are answered together: no message can go before."""
     cut: Cut = field(default_factory=Cut)
     continue_as_task: Callable[[], Awaitable[Object]] | None = None
     """Begins the task that a call goes on as, and gives its handle."""
@@ -71,6 +78,16 @@ class Incoming:
         if not isinstance(value, dict):
             raise self.invalid(f"{name} must be an object")
         return value
+
+
+class Way(Protocol):
+    """How an era reaches the client of a call under way, and is reached by it."""
+
+    def connect(self, incoming: Incoming) -> tuple[RequestStream, Channel]:
+        """Make the answer's stream, and the way to the client from inside of the call."""
+
+    def cancellable(self, incoming: Incoming) -> AbstractContextManager[object]:
+        """Let the client say that it no longer wants the answer, while the block runs."""
 
 
 @dataclass(slots=True)
@@ -153,12 +170,14 @@ class Features:
         call = self._call(incoming, Feature("tool", incoming.text("name")), incoming.object("arguments"))
         tool = self.tool(incoming, call)
         if isinstance(tool, Denied):
-            return await self._answer_call(incoming, call, tool, _refused, talks=False)
+            call.waits = False
+            return await self._answer_call(incoming, call, tool, _refused)
         call.recorded, call.waits = tool.recorded, tool.function.waits
-        run = running_tool(tool, call, incoming.principal)
         if tool.task_support is TaskSupport.REQUIRED and incoming.revision.era is Era.MODERN:
-            run = _needs_tasks
-        return await self._answer_call(incoming, call, ALLOWED, run, talks=tool.function.context_parameter is not None)
+            return await self._answer_call(incoming, call, ALLOWED, _needs_tasks)
+        if tool.function.context_parameter is None:
+            return await self._answer_call(incoming, call, ALLOWED, partial(run_tool, tool, call, None))
+        return await self._answer_talking(incoming, call, ALLOWED, partial(run_tool, tool, call))
 
     def tool(self, incoming: Incoming, call: Call) -> Tool | Denied:
         """The tool of a call that is allowed, its mirrored headers checked; the denial of one that is not."""
@@ -174,16 +193,15 @@ class Features:
         """`prompts/get`."""
         call = self._call(incoming, Feature("prompt", incoming.text("name")), incoming.object("arguments"))
 
-        async def run(channel: Channel) -> Object:
+        async def run(context: CallContext) -> Object:
             prompt = self._offer.prompts[call.feature.name]
-            context = CallContext(principal=incoming.principal, channel=channel)
             try:
                 arguments = prompt.function.bind(call.arguments, context)
             except ValueError as error:  # pydantic's ValidationError
                 raise ArgumentError(_first_line(error)) from None
             return results.of_prompt(prompt, prompt.messages(await invoke(prompt.function, arguments)))
 
-        return await self._answer_call(incoming, call, self._decide(incoming, call), run, talks=True)
+        return await self._answer_talking(incoming, call, self._decide(incoming, call), run)
 
     async def read_resource(self, incoming: Incoming) -> Answer | Recorded:
         """`resources/read`."""
@@ -192,11 +210,10 @@ class Features:
         name = "" if found is None else found[0].name
         call = self._call(incoming, Feature("resource", name), {} if found is None else found[1], named=uri)
 
-        async def run(channel: Channel) -> Object:
+        async def run(context: CallContext) -> Object:
             if found is None:
                 raise unknown(call)
             resource, variables = found
-            context = CallContext(principal=incoming.principal, channel=channel)
             try:
                 arguments = resource.function.bind(variables, context)
             except ValueError:
@@ -204,7 +221,7 @@ class Features:
             value = await invoke(resource.function, arguments)
             return results.of_contents(resource.contents(uri, value), call.revision)
 
-        return await self._answer_call(incoming, call, self._decide(incoming, call), run, talks=True)
+        return await self._answer_talking(incoming, call, self._decide(incoming, call), run)
 
     def _call(self, incoming: Incoming, feature: Feature, arguments: Object, *, named: str = "") -> Call:
         session = incoming.session
@@ -214,18 +231,18 @@ class Features:
             named=named or feature.name,
             arguments=arguments,
             revision=incoming.revision,
-            session=None if session is None else session[:8].hex(),
+            session=None if session is None else session.name,
         )
 
     def _decide(self, incoming: Incoming, call: Call) -> Decision:
         return self._calls.decide(incoming.principal, call.feature)
 
-    async def _answer_call(
-        self, incoming: Incoming, call: Call, decision: Decision, run: Run, *, talks: bool
-    ) -> Answer | Recorded:
-        if talks:
-            return await self._answer_talking(incoming, call, decision, run)
-        if incoming.revision.era is Era.MODERN:
+    async def _answer_call(self, incoming: Incoming, call: Call, decision: Decision, run: Run) -> Answer | Recorded:
+        if not call.waits:  # nothing can come in between
+            if not self._ongoing.stands(incoming.principal):
+                incoming.cut.grant_ended()
+            ended, ticket = await self._calls.carry_out(incoming.principal, call, run, incoming.cut, decision=decision)
+        elif incoming.revision.era is Era.MODERN:
             async with incoming.exchange.noticing_departure(incoming.cut.leave):
                 ended, ticket = await self._ended(incoming, call, decision, run)
         else:
@@ -238,7 +255,8 @@ class Features:
                 raise
         await self.release(ticket, incoming.principal)
         if ended.cut is not None:
-            return await _cut_short(incoming, ended.cut)
+            _require_grant(ended.cut)
+            return NO_ANSWER
         return self.answer_ended(incoming, call, ended)
 
     async def release(self, ticket: Ticket, principal: Principal) -> None:
@@ -251,11 +269,13 @@ class Features:
         if waits:  # one commit wakes all whose records were in it
             await self._turns.take(principal.tenant)
 
-    async def _answer_talking(self, incoming: Incoming, call: Call, decision: Decision, run: Run) -> Answer:
+    async def _answer_talking(self, incoming: Incoming, call: Call, decision: Decision, run: RunTalking) -> Answer:
         answer: web.Response | None = None
         cause = Cause.LEFT
-        async with incoming.stream.attended(leaving_cancels=incoming.revision.era is Era.MODERN):
-            ended, ticket = await self._ended(incoming, call, decision, run)
+        stream, channel = incoming.way.connect(incoming)
+        context = CallContext(principal=incoming.principal, channel=channel)
+        async with stream.attended(leaving_cancels=incoming.revision.era is Era.MODERN):
+            ended, ticket = await self._ended(incoming, call, decision, partial(run, context))
             await self.release(ticket, incoming.principal)
             if ended.outcome is Outcome.CONTINUED and incoming.continue_as_task is not None:
                 ended = Ended(outcome=ended.outcome, body=await incoming.continue_as_task())
@@ -264,13 +284,14 @@ class Features:
             else:
                 cause = ended.cut
         if answer is None:
-            return await _cut_short(incoming, cause)
-        return await incoming.stream.finish(answer)
+            _require_grant(cause)
+            return await stream.abandon()
+        return await stream.finish(answer)
 
     async def _ended(self, incoming: Incoming, call: Call, decision: Decision, run: Run) -> tuple[Ended, Ticket]:
         principal, cut = incoming.principal, incoming.cut
-        with self._ongoing.ending(principal, cut.grant_ended):
-            return await self._calls.carry_out(principal, call, run, incoming.channel, cut, decision=decision)
+        with self._ongoing.ending(principal, cut.grant_ended), incoming.way.cancellable(incoming):
+            return await self._calls.carry_out(principal, call, run, cut, decision=decision)
 
     def _answered(self, incoming: Incoming, call: Call, ended: Ended) -> web.Response:
         # An error is an answer too: on a stream that has begun there is no other way to give it.
@@ -336,18 +357,16 @@ def _raise_of(ended: Ended) -> NoReturn:
         del error
 
 
-async def _cut_short(incoming: Incoming, cause: Cause) -> Answer:
+def _require_grant(cause: Cause) -> None:
     if cause is Cause.GRANT_ENDED:
         raise GrantEnded
-    # 2025-11-25, cancellation: a request that its client has cancelled is not answered.
-    return await incoming.stream.abandon()
 
 
-async def _refused(_: Channel) -> Object:
+async def _refused() -> Object:
     raise AssertionError("a call that is denied does not run")
 
 
-async def _needs_tasks(_: Channel) -> Object:
+async def _needs_tasks() -> Object:
     raise CannotAsk({"extensions": {results.TASKS: {}}})
 
 

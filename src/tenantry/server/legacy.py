@@ -1,6 +1,7 @@
 """What only legacy clients ask for: the handshake, sessions, subscriptions, batches."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from tenantry import jsonrpc, policy, web
 from tenantry.audit import denials, record
@@ -18,7 +19,7 @@ from tenantry.policy import Denied, Feature
 from tenantry.server.audit_writer import Recorder
 from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes
-from tenantry.server.channels import Channel, LegacyChannel, Line
+from tenantry.server.channels import Channel, LegacyChannel, Line, progress_token
 from tenantry.server.event_store import EventStore
 from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.features import Features, Incoming, Recorded, answer_error
@@ -89,10 +90,16 @@ class LegacyEra:
         if isinstance(routed.message, Request) and routed.message.method == "initialize":
             return await self._initialize(principal, routed.message)
         session = await self._session(exchange.request, principal) if self._push else None
-        return await self._in_session(exchange, principal, routed, session, stream=True)
+        return await self._in_session(exchange, principal, routed, session)
 
     async def _in_session(
-        self, exchange: Exchange, principal: Principal, routed: Legacy, session: Session | None, *, stream: bool
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        routed: Legacy,
+        session: Session | None,
+        *,
+        batched: bool = False,
     ) -> Answer | Recorded:
         message = routed.message
         if isinstance(message, Response):
@@ -106,12 +113,17 @@ class LegacyEra:
         handle = self._methods.get(message.method)
         if handle is None:
             raise RemoteProtocolError(Code.METHOD_NOT_FOUND, "Method not found", id=message.id)
-        revision = self._revision(routed, session)
-        incoming = self._incoming(exchange, principal, message, revision, session, stream=stream)
-        if session is None:
-            return await handle(incoming)
-        with self._inbox.running(session.digest, message.id, incoming.cut):
-            return await handle(incoming)
+        incoming = Incoming(
+            exchange=exchange,
+            principal=principal,
+            message=message,
+            revision=self._revision(routed, session),
+            way=self,
+            capabilities={} if session is None else session.capabilities,
+            session=session,
+            batched=batched,
+        )
+        return await handle(incoming)
 
     async def _notified(self, session: Session, message: Notification) -> None:
         if message.method == "notifications/initialized":
@@ -125,44 +137,41 @@ class LegacyEra:
             return revisions.LEGACY[session.revision]
         return routed.header_revision or revisions.ASSUMED
 
-    def _incoming(
-        self,
-        exchange: Exchange,
-        principal: Principal,
-        message: Request,
-        revision: Revision,
-        session: Session | None,
-        *,
-        stream: bool,
-    ) -> Incoming:
+    # --- the way to the client of a call
+
+    def connect(self, incoming: Incoming) -> tuple[RequestStream, Channel]:
+        """Make the answer's stream, and the channel: one that can ask, in a session."""
+        session, message, revision = incoming.session, incoming.message, incoming.revision
         resumable = session is not None and revision.event_ids
-        request_stream = RequestStream(
-            exchange,
+        stream = RequestStream(
+            incoming.exchange,
             events=self._events if resumable else None,
             session=None if session is None else session.digest,
             request_id=message.id,
             priming=resumable and revision.priming,
-            silent=not stream,
+            silent=incoming.batched,
         )
         line = Line(
-            principal=principal,
+            principal=incoming.principal,
             changes=self._changes,
-            stream=request_stream if stream else None,
-            capabilities={} if session is None else session.capabilities,
-            progress_token=_progress_token(message),
+            stream=None if incoming.batched else stream,
+            capabilities=incoming.capabilities,
+            progress_token=progress_token(message.params.get("_meta")),
             log_level="info" if session is None else session.log_level or "info",
         )
-        return Incoming(
-            exchange=exchange,
-            principal=principal,
-            message=message,
-            revision=revision,
-            session=None if session is None else session.digest,
-            stream=request_stream,
-            channel=Channel(line)
-            if session is None
-            else LegacyChannel(line, inbox=self._inbox, session=session.digest, revision=revision),
+        if session is None:
+            return stream, Channel(line)
+        return stream, LegacyChannel(
+            line, inbox=self._inbox, session=session.digest, revision=revision, cut=incoming.cut
         )
+
+    def cancellable(self, incoming: Incoming) -> AbstractContextManager[object]:
+        """Hear of `notifications/cancelled`, which names a request of the session."""
+        if incoming.session is None:
+            return nullcontext()
+        return self._inbox.running(incoming.session.digest, incoming.message.id, incoming.cut)
+
+    # --- batches
 
     async def batch(self, exchange: Exchange, principal: Principal, values: list[object]) -> Answer:
         """Answer a batch (2025-03-26 alone): each request by itself, without streams; raises `RemoteProtocolError`."""
@@ -188,7 +197,7 @@ class LegacyEra:
         try:
             message = _batched(value)
             routed = Legacy(message=message, header_revision=revision)
-            answer = await self._in_session(exchange, principal, routed, session, stream=False)
+            answer = await self._in_session(exchange, principal, routed, session, batched=True)
             if isinstance(answer, Recorded):
                 await self._features.release(answer.ticket, principal)
                 answer = answer.response
@@ -303,9 +312,3 @@ def _batched(value: object) -> Message:
     if isinstance(message, Request) and message.method == "initialize":
         raise RemoteProtocolError(Code.INVALID_REQUEST, "initialize is not part of a batch", id=message.id)
     return message
-
-
-def _progress_token(message: Request) -> jsonrpc.Id | None:
-    meta = message.params.get("_meta")
-    token = meta.get("progressToken") if isinstance(meta, dict) else None
-    return token if isinstance(token, (int, str)) and not isinstance(token, bool) else None

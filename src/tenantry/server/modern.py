@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import trio
@@ -19,9 +21,9 @@ from tenantry.mcp.route import Modern
 from tenantry.mcp.tools import TaskSupport
 from tenantry.oauth import sealing
 from tenantry.policy import Denied, Feature
-from tenantry.server.calls import Call, running_tool
+from tenantry.server.calls import Call, run_tool
 from tenantry.server.changes import Changes, Listener
-from tenantry.server.channels import Line, ModernChannel
+from tenantry.server.channels import Channel, Line, ModernChannel, progress_token
 from tenantry.server.event_stream import EventStream, SendBytes
 from tenantry.server.exchange import Answer, Exchange
 from tenantry.server.features import Features, Incoming, Recorded
@@ -110,33 +112,41 @@ class ModernEra:
         return await handle(self._incoming(exchange, principal, message, routed))
 
     def _incoming(self, exchange: Exchange, principal: Principal, message: Request, routed: Modern) -> Incoming:
-        stream = RequestStream(exchange)
+        level = message.params["_meta"].get(LOG_LEVEL)
+        if level is not None and level not in LEVELS:
+            raise RemoteProtocolError(Code.INVALID_PARAMS, f"Invalid params: {LOG_LEVEL}", id=message.id)
         kind = message.method.split("/")[0].removesuffix("s")
         return Incoming(
             exchange=exchange,
             principal=principal,
             message=message,
             revision=routed.revision,
-            session=None,
-            stream=stream,
-            channel=ModernChannel(
-                self._line(principal, message, routed.client_capabilities, stream),
-                answers=self._states.answers(message.id, kind, principal, message.params),
-            ),
+            way=self,
+            capabilities=routed.client_capabilities,
+            answers=self._states.answers(message.id, kind, principal, message.params),
         )
 
-    def _line(self, principal: Principal, message: Request, capabilities: Object, stream: RequestStream | None) -> Line:
-        meta = message.params["_meta"]
-        level, token = meta.get(LOG_LEVEL), meta.get("progressToken")
-        if level is not None and level not in LEVELS:
-            raise RemoteProtocolError(Code.INVALID_PARAMS, f"Invalid params: {LOG_LEVEL}", id=message.id)
+    # --- the way to the client of a call
+
+    def connect(self, incoming: Incoming) -> tuple[RequestStream, Channel]:
+        """Make the answer's stream, and the channel, which asks by ending the call."""
+        stream = RequestStream(incoming.exchange)
+        becomes_task = incoming.continue_as_task is not None
+        return stream, ModernChannel(self._line(incoming, stream), answers=incoming.answers, becomes_task=becomes_task)
+
+    def cancellable(self, _: Incoming) -> AbstractContextManager[object]:
+        """Nothing: a modern client cancels by leaving."""
+        return nullcontext()
+
+    def _line(self, incoming: Incoming, stream: RequestStream | None) -> Line:
+        meta = incoming.message.params["_meta"]
         return Line(
-            principal=principal,
+            principal=incoming.principal,
             changes=self._changes,
             stream=stream,
-            capabilities=capabilities,
-            progress_token=token if isinstance(token, (int, str)) and not isinstance(token, bool) else None,
-            log_level=level,
+            capabilities=incoming.capabilities,
+            progress_token=progress_token(meta),
+            log_level=meta.get(LOG_LEVEL),
         )
 
     async def _discover(self, incoming: Incoming) -> Answer:
@@ -158,18 +168,15 @@ class ModernEra:
         tool = self._features.tool(incoming, call)
         if isinstance(tool, Denied) or tool.task_support is TaskSupport.FORBIDDEN:
             return await self._features.call_tool(incoming)
-        channel = incoming.channel
-        answers = channel.answers if isinstance(channel, ModernChannel) else {}
-        line = self._line(incoming.principal, incoming.message, channel.capabilities, None)
+        line = self._line(incoming, None)
 
         async def create() -> Object:
             named = dataclasses.replace(call, recorded=tool.recorded)
-            run = running_tool(tool, named, incoming.principal)
-            body = await self._tasks.create(incoming.principal, named, run, line, answers=answers)
+            run = partial(run_tool, tool, named)
+            body = await self._tasks.create(incoming.principal, named, run, line, answers=incoming.answers)
             return {**body, "resultType": "task"}
 
-        if tool.task_support is TaskSupport.AFTER_ASKING and isinstance(channel, ModernChannel):
-            channel.becomes_task = True
+        if tool.task_support is TaskSupport.AFTER_ASKING:
             return await self._features.call_tool(dataclasses.replace(incoming, continue_as_task=create))
         return incoming.answer(await create())
 
@@ -271,7 +278,7 @@ class ModernEra:
 
 
 def _has_tasks(incoming: Incoming) -> bool:
-    extensions = incoming.channel.capabilities.get("extensions")
+    extensions = incoming.capabilities.get("extensions")
     return isinstance(extensions, dict) and results.TASKS in extensions
 
 

@@ -15,7 +15,8 @@ class Ongoing:
     """Ends what is under way for a principal who has lost the right to it."""
 
     def __init__(self, feed: Feed, *, stands: Callable[[Principal], bool]) -> None:
-        self._stands = stands
+        self.stands = stands
+        """Tell whether the right of a principal still counts."""
         self._under_way: dict[Callable[[], None], Principal] = {}
         feed.subscribe(self._hear, *ENDINGS)
 
@@ -27,7 +28,7 @@ class Ongoing:
 
     def ending(self, principal: Principal, end: Callable[[], None]) -> "_Ending":
         """Call `end` where the principal's grant is gone by now, or ends while the block runs."""
-        return _Ending(self._under_way, self._stands, principal, end)
+        return _Ending(self._under_way, self.stands, principal, end)
 
     @contextmanager
     def of(self, principal: Principal) -> Iterator[trio.CancelScope]:

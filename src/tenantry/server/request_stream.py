@@ -14,6 +14,8 @@ from tenantry.server.event_store import EventStore, StreamRecord
 from tenantry.server.event_stream import KEEP_ALIVE_COMMENT, KEEP_ALIVE_S
 from tenantry.server.exchange import ANSWERED, Answer, Exchange
 
+# 2025-11-25, cancellation: a request that its client has cancelled is not answered.
+NO_ANSWER = web.Response(status=202)
 JSON = {"content-type": "application/json"}
 # Log messages beyond this are dropped until the client has read: they are not worth the memory.
 WAITING_MAX = 1000
@@ -131,7 +133,7 @@ class RequestStream:
         if self._record is not None and self._events is not None:
             await self._events.close(self._record)
         if before is State.PENDING:
-            return web.Response(status=202)
+            return NO_ANSWER
         if before is State.STREAMING:
             await self._exchange.end_stream()
         return ANSWERED

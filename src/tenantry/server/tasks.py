@@ -18,11 +18,12 @@ from tenantry.identity import Principal
 from tenantry.jsonrpc import Code, Object
 from tenantry.machine import step
 from tenantry.mcp import interaction
+from tenantry.mcp.context import CallContext
 from tenantry.mcp.interaction import Question, Questions
 from tenantry.mcp.task import TRANSITIONS, Event, Status
 from tenantry.server.audit_writer import Recorder
 from tenantry.server.bus import WORKERS, Bus
-from tenantry.server.calls import Call, Calls, Ended, Run
+from tenantry.server.calls import Call, Calls, Ended, Run, RunTalking
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Line, TaskChannel
 from tenantry.server.cut import Cut
@@ -100,7 +101,7 @@ class Tasks:
             self._nursery.start_soon(self._end_orphans)
 
     async def create(
-        self, principal: Principal, call: Call, run: Run, line: Line, *, answers: Mapping[str, Object]
+        self, principal: Principal, call: Call, run: RunTalking, line: Line, *, answers: Mapping[str, Object]
     ) -> Object:
         """Begin a task for a call that is allowed; when this returns it is durable, and `tasks/get` finds it.
 
@@ -131,14 +132,15 @@ class Tasks:
         )
         self._running[stored.id] = task
         channel = TaskChannel(line, park=partial(self._park, task), answers=answers)
-        self._nursery.start_soon(self._carry_out, task, principal, named, run, channel)
+        context = CallContext(principal=principal, channel=channel)
+        self._nursery.start_soon(self._carry_out, task, principal, named, partial(run, context))
         return _shown(stored)
 
-    async def _carry_out(self, task: _Task, principal: Principal, call: Call, run: Run, channel: TaskChannel) -> None:
+    async def _carry_out(self, task: _Task, principal: Principal, call: Call, run: Run) -> None:
         ended = Ended(outcome=Outcome.CANCELLED)
         try:
             with self._ongoing.ending(principal, task.cut.grant_ended):
-                ended = await self._calls.call(principal, call, run, channel, task.cut)
+                ended = await self._calls.call(principal, call, run, task.cut)
         finally:
             with trio.CancelScope(shield=True):
                 await self._finish(task, ended)
