@@ -1,13 +1,13 @@
 """Who is calling: the value that passes between the protocol, the policy and the audit log."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
     """What one verified access token says of its bearer.
 
-    A principal is made once for a request and passed down; nobody looks it up again.
+    A principal is passed down with its request; nobody looks it up again.
     """
 
     tenant: str
@@ -18,11 +18,12 @@ class Principal:
     family_id: str
     expires_at: int
     """Seconds since the epoch, the access token's `exp`."""
+    binding: tuple[str, str, str] = field(init=False, compare=False, repr=False)
+    """What an MCP session belongs to: tenant, subject and client. It outlives one access token, so not its bytes."""
 
-    @property
-    def binding(self) -> tuple[str, str, str]:
-        """What an MCP session belongs to: it outlives one access token, so not the token's bytes."""
-        return (self.tenant, self.subject, self.client_id)
+    def __post_init__(self) -> None:
+        # Made with the principal, because one serves every request that bears its access token.
+        object.__setattr__(self, "binding", (self.tenant, self.subject, self.client_id))
 
 
 def parse_scope(text: str) -> tuple[str, ...]:

@@ -49,7 +49,8 @@ class Surroundings:
         return f"session-{self.count}"
 
     async def find(self, session_id: str, principal: Principal) -> Session:
-        return await self.sessions.find(digest_of(session_id), principal)
+        digest = digest_of(session_id)
+        return self.sessions.at_hand(digest, principal) or await self.sessions.find(digest, principal)
 
     def restart(self) -> None:
         self.store.close()
@@ -153,14 +154,18 @@ async def test_memory_holds_those_that_were_used_last_and_all_that_the_store_is_
     await place.sessions.write_back()
     place.now += 1
     assert await is_known(place, first)
-    assert len(place.sessions) == 2
-    assert await is_known(place, second)  # from the store, for it was the oldest
-    assert len(place.sessions) == 2
+    assert await is_known(place, second, OTHER_FAMILY)
+    fourth = await place.sessions.open(ALICE, "2025-11-25", {})
+    assert len(place.sessions) == 3
+    assert await is_known(place, third)  # from the store, which is behind with the others
+    assert len(place.sessions) == 4
+
     place.now += 1
     await place.sessions.write_back()
     place.restart()
     place.now += 59
-    assert [await is_known(place, session_id) for session_id in (first, second, third)] == [True, True, False]
+    known = [await is_known(place, session_id) for session_id in (first, second, third, fourth)]
+    assert all(known)
 
 
 async def test_an_idle_session_expires_and_one_in_use_does_not(place):

@@ -63,11 +63,11 @@ class Session:
     log_level: str | None = None
     subscriptions: set[str] = field(default_factory=set)
     """The URIs of the resources that it wants to hear of."""
+    name: str = field(init=False)
+    """What the audit log calls it: no secret."""
 
-    @property
-    def name(self) -> str:
-        """What the audit log calls it: no secret."""
-        return self.digest[:8].hex()
+    def __post_init__(self) -> None:
+        self.name = self.digest[:8].hex()
 
     def belongs_to(self, principal: Principal) -> bool:
         """Whether `principal` is the tenant, subject and client that opened it."""

@@ -89,10 +89,13 @@ class LegacyEra:
         """Answer one message; raises `RemoteProtocolError`."""
         if isinstance(routed.message, Request) and routed.message.method == "initialize":
             return await self._initialize(principal, routed.message)
-        session = await self._session(exchange.request, principal) if self._push else None
+        session = None
+        if self._push:
+            digest = exchange.request.once(_session_digest)
+            session = self._sessions.at_hand(digest, principal) or await self._session(exchange.request, principal)
         return await self._in_session(exchange, principal, routed, session)
 
-    async def _in_session(
+    def _in_session(
         self,
         exchange: Exchange,
         principal: Principal,
@@ -100,16 +103,10 @@ class LegacyEra:
         session: Session | None,
         *,
         batched: bool = False,
-    ) -> Answer | Recorded:
+    ) -> Awaitable[Answer | Recorded]:
         message = routed.message
-        if isinstance(message, Response):
-            if session is not None:
-                self._inbox.deliver(session.digest, message)
-            return ACCEPTED
-        if isinstance(message, Notification):
-            if session is not None:
-                await self._notified(session, message)
-            return ACCEPTED
+        if not isinstance(message, Request):
+            return self._told(session, message)
         handle = self._methods.get(message.method)
         if handle is None:
             raise RemoteProtocolError(Code.METHOD_NOT_FOUND, "Method not found", id=message.id)
@@ -123,14 +120,19 @@ class LegacyEra:
             session=session,
             batched=batched,
         )
-        return await handle(incoming)
+        return handle(incoming)
 
-    async def _notified(self, session: Session, message: Notification) -> None:
-        if message.method == "notifications/initialized":
+    async def _told(self, session: Session | None, message: Notification | Response) -> Answer:
+        if session is None:
+            return ACCEPTED
+        if isinstance(message, Response):
+            self._inbox.deliver(session.digest, message)
+        elif message.method == "notifications/initialized":
             await self._sessions.initialized(session)
             self._inbox.open(session.digest)
         elif message.method == "notifications/cancelled":
             self._inbox.cancel(session.digest, message.params.get("requestId"))
+        return ACCEPTED
 
     def _revision(self, routed: Legacy, session: Session | None) -> Revision:
         if session is not None:
