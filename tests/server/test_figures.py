@@ -36,11 +36,20 @@ def test_looking_twice_counts_once():
     figures = Figures()
     figures.request("/mcp", 200)
     figures.commit(3, 0.1)
+    figures.denial("a", "unknown")
     assert generate_latest(figures.registry()) == generate_latest(figures.registry())
     figures.request("/mcp", 200)
     figures.commit(1, 0.1)
+    figures.denial("a", "unknown")
+    figures.denial("a", "unknown")
+    figures.denial("a", "foreign")
     registry = figures.registry()
     assert registry.get_sample_value("tenantry_requests_total", {"path": "/mcp", "status": "200"}) == 2
+    denials = [
+        registry.get_sample_value("tenantry_denials_total", {"tenant": "a", "reason": reason})
+        for reason in ("unknown", "foreign")
+    ]
+    assert denials == [3, 1]
     assert registry.get_sample_value("tenantry_audit_batch_records_sum") == 4
     assert registry.get_sample_value("tenantry_audit_batch_records_count") == 2
 

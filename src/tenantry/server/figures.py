@@ -46,6 +46,7 @@ class Figures:
         self._refused = self._gauge("tenantry_requests_refused", "Requests told to come again", "tenant")
         self._new_requests: dict[tuple[str, int], int] = {}
         self._new_calls: dict[tuple[str, Feature, Outcome], _Tally] = {}
+        self._new_denials: dict[tuple[str, str], int] = {}
         self._new_commits = _Tally(_RECORDS), _Tally(_SECONDS)
 
     def request(self, path: str, status: int) -> None:
@@ -61,7 +62,7 @@ class Figures:
 
     def denial(self, tenant: str, reason: str) -> None:
         """Count a denial."""
-        self._denials.labels(tenant, reason).inc()
+        self._new_denials[tenant, reason] = self._new_denials.get((tenant, reason), 0) + 1
 
     def commit(self, records: int, seconds: float) -> None:
         """Count a commit of the audit log."""
@@ -80,7 +81,9 @@ class Figures:
         for (tenant, feature, outcome), tally in self._new_calls.items():
             self._calls.labels(tenant, feature.kind, feature.name, outcome.value).inc(sum(tally.counts))
             self._seconds.labels(tenant, feature.kind, feature.name).take(tally)
-        self._new_requests, self._new_calls = {}, {}
+        for labels, count in self._new_denials.items():
+            self._denials.labels(*labels).inc(count)
+        self._new_requests, self._new_calls, self._new_denials = {}, {}, {}
         for metric, tally in zip((self._batch, self._flush), self._new_commits, strict=True):
             metric.take(tally)
         self._new_commits = _Tally(_RECORDS), _Tally(_SECONDS)
