@@ -10,7 +10,7 @@ RESULTS = Path(__file__).parent / "results"
 def tables() -> str:
     """Give both tables as Markdown, with machine, date and the disk's flush time."""
     audit, modes = _read("audit"), _read("modes")
-    return "\n\n".join([_place(audit), _audit(audit), _modes(modes)])
+    return "\n\n".join([_place(audit, modes), _audit(audit), _modes(modes)])
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -18,11 +18,12 @@ def _read(name: str) -> dict[str, Any]:
     return results
 
 
-def _place(results: dict[str, Any]) -> str:
+def _place(results: dict[str, Any], others: dict[str, Any]) -> str:
     return (
         f"Measured on {results['date']} ({results['machine']}, shared with the load generator; Python"
         f" {results['python']}; one flush of the disk takes {results['flush_ms']:.2f} ms): medians of"
-        f" {results['rounds']} alternating rounds, ratios taken round by round, least and greatest in brackets."
+        f" {results['rounds']} and {others['rounds']} alternating rounds, ratios taken round by round, least and"
+        " greatest in brackets."
     )
 
 

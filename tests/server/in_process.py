@@ -14,6 +14,7 @@ import trio
 import trio.testing
 from conformance.schemas import REVISIONS, violations
 
+from tenantry import tool
 from tenantry.audit import record
 from tenantry.config import Config, FeatureSection, Mode, load
 from tenantry.mcp.offer import Offer
@@ -234,6 +235,18 @@ class InProcess:
             "clientInfo": {"name": "test", "version": "1"},
         }
         return await self.post(request("initialize", 1, **params), token)
+
+
+def quiet(inside: trio.Event) -> Tool:
+    """A tool that sets `inside`, says nothing and never ends."""
+
+    @tool(name="quiet")
+    async def wait() -> str:
+        inside.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    return wait
 
 
 def faults(revision: str | None, method: str | None, answer: Answered) -> list[str]:

@@ -19,7 +19,7 @@ from tenantry.server.channels import LegacyChannel, Line
 from tenantry.server.cut import Cut
 from tenantry.server.inbox import Inbox
 from tenantry.server.request_stream import RequestStream
-from tests.server.in_process import InProcess, data_of, in_process, request, until
+from tests.server.in_process import InProcess, data_of, in_process, quiet, request, until
 from tests.server.test_sessions import ALICE
 
 
@@ -391,13 +391,7 @@ async def test_a_legacy_client_that_cancels_gets_no_answer_and_the_call_is_recor
 async def test_a_modern_client_that_leaves_ends_a_call_that_would_say_nothing(tmp_path):
     inside, left = trio.Event(), trio.Event()
 
-    @tool(name="quiet")
-    async def quiet() -> str:
-        inside.set()
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async with in_process(tmp_path, offer=[quiet]) as server, trio.open_nursery() as nursery:
+    async with in_process(tmp_path, offer=[quiet(inside)]) as server, trio.open_nursery() as nursery:
         nursery.start_soon(partial(server.modern, "tools/call", server.token(), left=left, name="quiet", arguments={}))
         with trio.fail_after(5):
             await inside.wait()

@@ -17,7 +17,7 @@ from tenantry.server.features import Features
 from tenantry.server.feed import Feed
 from tenantry.server.ongoing import Ongoing
 from tenantry.server.store import Store
-from tests.server.in_process import BOTH, Answered, InProcess, demo_config, in_process, until
+from tests.server.in_process import BOTH, Answered, InProcess, demo_config, in_process, quiet, until
 from tests.server.test_sessions import ALICE
 from tests.server.test_streams import CALL, Gate, resume, session
 
@@ -95,13 +95,7 @@ async def test_an_open_stream_ends_with_its_last_chunk_when_its_grant_ends_elsew
 async def test_a_call_under_way_is_cancelled_and_on_record_and_its_client_is_told_to_sign_in(tmp_path, era):
     inside, asked = trio.Event(), Asked()
 
-    @tool(name="quiet")
-    async def quiet() -> str:
-        inside.set()
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async with in_process(tmp_path, offer=[quiet]) as server, trio.open_nursery() as nursery:
+    async with in_process(tmp_path, offer=[quiet(inside)]) as server, trio.open_nursery() as nursery:
         token = server.token()
         headers = await session(server, token)
         call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "quiet", "arguments": {}}}

@@ -45,6 +45,7 @@ class Incoming:
     message: Request
     revision: Revision
     way: "Way"
+    """How its era reaches the client."""
     capabilities: Object
     """What the client says that it can do."""
     answers: Object = field(default_factory=dict)
