@@ -62,6 +62,7 @@ def test_calls_denials_commits_and_health_are_shown(tmp_path: Path, workers: str
     assert seen[of("tenantry_requests_total", path="/mcp", status="200")] >= 10
     assert seen[of("tenantry_audit_batch_records_sum")] >= 11
     assert seen[of("tenantry_audit_state")] == 0
+    assert seen[of("tenantry_tasks")] > 10
     assert not any(stranger in value for _, labels in seen for _, value in labels)
 
 

@@ -1,12 +1,14 @@
 """Everything at once for long: sessions, streams, calls of every end, logins and refreshes, all held against the log.
 
-`python -m tests.faults.soak --minutes 60 --callers 16`. Prints how memory, descriptors and threads of the server went
-(memory's slope by least squares, behind the first fifth), and compares all that the clients saw with the log. A record
-that is taken out of the comparison must be missed, and one that is there twice be noticed, else the run fails.
+`python -m tests.faults.soak --minutes 60 --callers 16`. Prints how memory, descriptors, threads and tasks of the
+server went (memory's slope by least squares, behind the first fifth), and compares all that the clients saw with the
+log. A record that is taken out of the comparison must be missed, and one that is there twice be noticed, else the run
+fails.
 """
 
 import argparse
 import random
+import re
 import sys
 import tempfile
 import time
@@ -17,12 +19,13 @@ from functools import partial
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
+from urllib.request import urlopen
 
 from tenantry.audit import record
 from tenantry.server import audit_log
 from tests.faults.callers import CONFIG, Caller, calling
 from tests.histories import CALLS, differences
-from tests.running import RunningServer, running_server
+from tests.running import RunningServer, free_port, running_server
 
 ROOT = Path(__file__).parents[2]
 LOGINS = 0.002
@@ -37,6 +40,7 @@ class Sample:
     memory_kib: int
     descriptors: int
     threads: int
+    tasks: int
 
 
 @dataclass
@@ -61,8 +65,10 @@ class Tally:
         return slope * 3600
 
 
-def sample(server: RunningServer, began: float) -> Sample:
-    """Look at the server."""
+def sample(server: RunningServer, management_port: int, began: float) -> Sample:
+    """Look at the server; how many tasks it has is a second old."""
+    with urlopen(f"http://127.0.0.1:{management_port}/metrics", timeout=10) as answer:
+        tasks = re.search(rb"^tenantry_tasks(?:\{.*\})? ([0-9.]+)$", answer.read(), re.MULTILINE)
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     values = dict(line.split(":", 1) for line in status.splitlines())
     return Sample(
@@ -70,19 +76,21 @@ def sample(server: RunningServer, began: float) -> Sample:
         memory_kib=int(values["VmRSS"].split()[0]),
         descriptors=server.descriptors(),
         threads=int(values["Threads"]),
+        tasks=int(float(tasks[1])) if tasks else 0,
     )
 
 
 def soak(data: Path, *, seconds: float, callers: int, every_s: float, seed: int) -> Tally:
     """Serve and load for so long, sampling the server; then stop it and compare."""
     tally = Tally(seconds=seconds)
-    with running_server(data, "--config", str(CONFIG), cwd=ROOT) as server:
+    port = free_port()
+    with running_server(data, "--config", str(CONFIG), "--management-port", str(port), cwd=ROOT) as server:
         clients = [Caller(server.issuer, f"s{number}", random.Random(seed + number)) for number in range(callers)]
         began = time.monotonic()
         with calling(clients, partial(Caller.step, logins=LOGINS), breaks=False):
             while time.monotonic() - began < seconds:
                 time.sleep(every_s)
-                tally.samples.append(sample(server, began))
+                tally.samples.append(sample(server, port, began))
         logged = server.logged()
         server.stop()
     if "[error" in logged or "Traceback" in logged:
@@ -136,7 +144,7 @@ def main() -> int:
     print(f"{seconds:.0f} s, {options.callers} callers: {tally.answered} answers, {tally.answered / seconds:.0f}/s")
     print(f"recorded: {dict(tally.kinds)}")
     print(f"outcomes: {dict(tally.outcomes)}; refused: {dict(tally.refused)}")
-    for name in ("memory_kib", "descriptors", "threads"):
+    for name in ("memory_kib", "descriptors", "threads", "tasks"):
         values = [getattr(each, name) for each in tally.samples]
         print(f"{name}: first {values[0]}, last {values[-1]}, least {min(values)}, most {max(values)}")
     print(f"memory_kib by tenths: {tenths([each.memory_kib for each in tally.samples])}")

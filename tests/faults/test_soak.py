@@ -7,3 +7,4 @@ def test_every_answer_of_a_mixed_load_has_its_record(tmp_path):
     assert {"tool_call", "tool_denied", "token_issued", "client_registered"} <= set(tally.kinds)
     assert {"succeeded", "tool_error", "invalid_arguments", "denied"} <= set(tally.outcomes)
     assert not tally.refused
+    assert all(sample.tasks > 10 for sample in tally.samples[-3:])

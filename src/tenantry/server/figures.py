@@ -40,6 +40,9 @@ class Figures:
         self._audit = self._gauge("tenantry_audit_state", "0 ok, 1 slow, 2 failing", mode="livemax")
         self._queue = self._gauge("tenantry_audit_queue", "Records that wait for a commit")
         self._sessions = self._gauge("tenantry_sessions", "MCP sessions in memory")
+        self._tasks = self._gauge(
+            "tenantry_tasks", "Tasks of the event loop: one a connection, and some that serve all"
+        )
         self._running = self._gauge("tenantry_requests_running", "Requests being served", "tenant")
         self._waiting = self._gauge("tenantry_requests_waiting", "Requests waiting for their turn", "tenant")
         self._streams = self._gauge("tenantry_streams", "Event streams open", "tenant")
@@ -107,6 +110,7 @@ class Figures:
         self._sessions.set(len(sessions))
         self._audit.set(list(State).index(audit.health.state))
         self._queue.set(audit.waiting)
+        self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self._registry)
