@@ -146,10 +146,13 @@ def test_a_disk_that_takes_its_time_is_not_waited_for_without_end(start, mode):
     spoken = speaker(server, sign_in(server).access)
     assert text_of(spoken.call("echo", {"message": "before"})) == "before"
     memory = server.rss_kib()
-    server.slow_down(4.0)
+    flush_s = 4.0
+    server.slow_down(flush_s)
     with ThreadPoolExecutor(32) as pool:
         late = list(pool.map(lambda number: spoken.call("echo", {"message": f"late {number}"}), range(32)))
+    began = time.monotonic()
     refused = [spoken.call("echo", {"message": "refused"}) for _ in range(5)]
+    assert time.monotonic() - began < len(refused) * flush_s / 2, "they waited for the disk and not for their deadline"
     for reply in [*late, *refused]:
         assert failing(reply), reply
         assert int(reply.header("retry-after") or 0) > 0
