@@ -114,11 +114,13 @@ async def test_an_ended_session_is_gone_with_its_stream(place, restart):
 async def test_a_session_that_can_not_be_ended_goes_on_until_it_can(place, monkeypatch):
     session_id = await place.sessions.open(ALICE, "2025-11-25", {})
     session = await place.find(session_id, ALICE)
+    stream = place.sessions.attach_stream(session)
     with monkeypatch.context() as patch:
         patch.setattr(place.store.mcp_sessions, "end", unavailable)
         with pytest.raises(StoreUnavailable):
             await place.sessions.end(session)
     assert await is_known(place, session_id)
+    assert not stream.is_set()
 
     await place.sessions.end(session)
     assert not await is_known(place, session_id)
