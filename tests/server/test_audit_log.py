@@ -1,7 +1,11 @@
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +15,7 @@ from tenantry.audit.denials import Denial
 from tenantry.audit.record import Kind
 from tenantry.server import audit_log
 from tenantry.server.audit_key import AuditLogInUse, key_file
-from tenantry.server.audit_log import AuditLog, AuditLogDamaged
+from tenantry.server.audit_log import AuditLog, AuditLogDamaged, writing
 from tenantry.server.audit_log.growth import ROWS_MAX
 from tests.audit_logs import tamper
 
@@ -283,6 +287,72 @@ def test_a_file_that_lost_what_was_acknowledged_is_not_taken_again(path):
         log.reopen()
     with pytest.raises(sqlite3.Error):
         log.commit([entry(3)])
+    log.close()
+
+
+def wal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def records_without_wal(path: Path) -> int:
+    """How many records are where they stay."""
+    alone = path.with_name("alone.db")
+    alone.write_bytes(path.read_bytes())
+    with closing(sqlite3.connect(alone)) as connection:
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            return 0
+        return int(connection.execute("SELECT count(*) FROM record").fetchone()[0])
+
+
+def test_a_backfill_moves_and_flushes_what_was_committed_which_commits_leave_alone(path, monkeypatch):
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fdatasync", lambda file: flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())))
+    log = AuditLog(path)
+    for number in range(400):  # more pages than SQLite itself would leave
+        log.commit([entry(number)])
+    assert records_without_wal(path) == 0
+    log.backfill()
+    assert records_without_wal(path) == 400
+    assert flushed == [str(path.resolve())]
+    log.commit([entry(401)])
+    assert records_without_wal(path) == 400
+    log.close()
+    assert audit_log.verify(path) == (401, None)
+
+
+def test_where_nobody_backfills_a_commit_does_before_the_write_ahead_log_is_too_long(path, monkeypatch):
+    monkeypatch.setattr(writing, "WAL_PAGES_MAX", 50)
+    log = AuditLog(path)
+    for number in range(100):
+        log.commit([entry(number)])
+    assert wal_of(path).stat().st_size < 60 * 4120
+    assert records_without_wal(path) > 50
+    log.close()
+
+
+def test_a_backfill_takes_no_lock_away_by_which_others_know_that_the_log_is_open(path):
+    log = AuditLog(path)
+    log.commit([entry(1)])
+    log.backfill()
+    log.reopen()
+    log.commit([entry(2)])
+    log.backfill()
+    other = (
+        f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT * FROM record').fetchall(); c.close()"
+    )
+    subprocess.run([sys.executable, "-c", other], check=True)
+    assert wal_of(path).exists(), "somebody else thought that it was the last to have it open"
+    log.commit([entry(3)])
+    log.close()
+    assert audit_log.verify(path) == (3, None)
+
+
+def test_a_backfill_makes_no_file_where_the_log_is_gone(path):
+    log = AuditLog(path)
+    path.unlink()
+    with pytest.raises(sqlite3.Error):
+        log.backfill()
+    assert not path.exists()
     log.close()
 
 

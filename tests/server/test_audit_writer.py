@@ -12,7 +12,15 @@ import trio.testing
 from tenantry.audit import record
 from tenantry.audit.denials import Denial
 from tenantry.server import audit_writer, company
-from tenantry.server.audit_writer import BATCH_MAX, AuditHealth, AuditUnavailable, AuditWriter, State, Ticket
+from tenantry.server.audit_writer import (
+    BACKFILL_EVERY,
+    BATCH_MAX,
+    AuditHealth,
+    AuditUnavailable,
+    AuditWriter,
+    State,
+    Ticket,
+)
 from tenantry.server.beside import SURE_AFTER, Beside
 from tenantry.server.company import HURRY_S, SELDOM_S
 
@@ -67,6 +75,9 @@ class Disk:
             raise self.failure
         self.broken = False
         self.opened += 1
+
+    def backfill(self) -> None:
+        raise AssertionError("too few commits for that")
 
 
 async def run_into(
@@ -151,6 +162,9 @@ class Instant:
 
     def reopen(self) -> None:
         self.broken = False
+
+    def backfill(self) -> None:
+        pass
 
 
 @asynccontextmanager
@@ -443,6 +457,103 @@ async def test_a_log_whose_medium_comes_back_goes_on_with_a_record_of_it(monkeyp
     assert (before, after, disk.opened) == ([b"before"], [b"after"], 1)
     assert record.decode(recovered[0]) == {"kind": "log_recovered", "time": 7_000_000, "reason": "no space"}
     assert writer.failure is None
+
+
+class Backfilled(Instant):
+    """A log with a gate for whoever backfills it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = trio.lowlevel.current_trio_token()
+        self.gate = trio.Event()
+        self.backfills = self.opened = 0
+        self.is_backfilling = self.was_opened_meanwhile = False
+        self.backfill_failure: Exception | None = None
+
+    def backfill(self) -> None:
+        self.backfills += 1
+        self.is_backfilling = True
+        trio.from_thread.run(self.gate.wait, trio_token=self.token)
+        self.is_backfilling = False
+        if self.backfill_failure is not None:
+            raise self.backfill_failure
+
+    def reopen(self) -> None:
+        self.was_opened_meanwhile |= self.is_backfilling
+        super().reopen()
+        self.opened += 1
+
+
+async def append_many(writer: AuditWriter, count: int) -> None:
+    """One commit each."""
+    for number in range(count):
+        await writer.append(b"%d" % number)
+
+
+async def test_commits_go_on_while_the_log_is_backfilled_and_a_close_waits_for_it():
+    log = Backfilled()
+    writer = AuditWriter(log, queue_max=10)
+    closed = trio.Event()
+
+    async def run() -> None:
+        await writer.run()
+        closed.set()
+
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await append_many(writer, BACKFILL_EVERY - 1)
+            await trio.testing.wait_all_tasks_blocked()
+            assert log.backfills == 0
+            await append_many(writer, 3 * BACKFILL_EVERY)
+            while not log.is_backfilling:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            assert (log.backfills, len(log.batches)) == (1, 4 * BACKFILL_EVERY - 1)
+            writer.close()
+            await trio.testing.wait_all_tasks_blocked(0.001)
+            assert not closed.is_set()
+            log.gate.set()
+    assert closed.is_set()
+    assert not log.is_backfilling
+
+
+async def test_a_backfill_that_fails_keeps_nobody_waiting_and_is_tried_again():
+    log = Backfilled()
+    log.gate.set()
+    log.backfill_failure = OSError("no space")
+    writer = AuditWriter(log, queue_max=10)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            for tries in range(3):
+                await append_many(writer, BACKFILL_EVERY)
+                while log.backfills == tries:
+                    await trio.testing.wait_all_tasks_blocked(0.001)
+            assert writer.health.state is State.OK
+            writer.close()
+
+
+async def test_a_log_is_not_opened_afresh_while_it_is_backfilled(monkeypatch):
+    monkeypatch.setattr(audit_writer, "RETRY_S", 0)
+    log = Backfilled()
+    writer = AuditWriter(log, queue_max=10)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(writer.run)
+            await append_many(writer, BACKFILL_EVERY)
+            while not log.is_backfilling:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            log.failure = OSError("no disk")
+            with pytest.raises(AuditUnavailable):
+                await writer.append(b"lost")
+            for _ in range(5):
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            assert (writer.health.state, log.opened) == (State.FAILING, 0)
+            log.gate.set()
+            while writer.health.state is not State.OK:
+                await trio.testing.wait_all_tasks_blocked(0.001)
+            assert (log.opened, log.was_opened_meanwhile) == (1, False)
+            writer.close()
 
 
 async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_after_it():

@@ -80,3 +80,6 @@ class NoLog:
 
     def reopen(self) -> None:
         raise AssertionError
+
+    def backfill(self) -> None:
+        raise AssertionError

@@ -35,6 +35,8 @@ BATCH_MAX = 256
 RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
 CHECKPOINT_S = 10.0
+# What as many commits left in the log's write-ahead log is then moved into its file, beside the commits.
+BACKFILL_EVERY = 64
 DEADLINE_S = 10.0
 DENIALS_RECORDED = 100
 
@@ -131,7 +133,7 @@ class Recorder(Protocol):
 
 
 class Log(Protocol):
-    """What the writer writes to: blocking, used by one thread at a time."""
+    """What the writer writes to: blocking, and but for `backfill` used by one thread at a time."""
 
     def commit(
         self,
@@ -148,6 +150,9 @@ class Log(Protocol):
 
     def reopen(self) -> None:
         """After a failed commit: open the file afresh; raise where it lacks what was acknowledged."""
+
+    def backfill(self) -> None:
+        """Move what was committed to where it stays, while another thread may commit; nothing depends on it."""
 
 
 class AuditWriter:
@@ -180,6 +185,9 @@ class AuditWriter:
         self._last = 0
         self._is_writing = self._is_urgent = False
         self._come = trio.Event()
+        self._commits = 0
+        self._has_left_much = trio.Event()
+        self._opens_file = trio.CapacityLimiter(1)
         self._deadline_s = deadline_s
         self._checkpoint_s = checkpoint_s
         self._sign_at = -math.inf
@@ -261,6 +269,7 @@ class AuditWriter:
             with self._beside:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keep_time)
+                    nursery.start_soon(self._backfill)
                     await self._run()
                     nursery.cancel_scope.cancel()
             if self.failure is not None:
@@ -309,6 +318,16 @@ class AuditWriter:
                 ticket.settle()
                 if self.health.state is State.OK:
                     self._become(State.SLOW, f"a record took longer than {self._deadline_s:g} s")
+
+    async def _backfill(self) -> None:
+        """Tidy up behind the commits: one that did it itself would hold up everybody for tens of flushes."""
+        while True:
+            await self._has_left_much.wait()
+            self._has_left_much = trio.Event()
+            try:
+                await trio.to_thread.run_sync(self._audit_log.backfill, limiter=self._opens_file)
+            except Exception as error:  # noqa: BLE001  # all of it is durable where it is; the next try takes it along
+                _log.warning("the audit log's file can't take what its write-ahead log holds", error=repr(error))
 
     def _unsettled(self) -> Iterator[Ticket]:
         return (ticket for ticket in chain(self._batch, self._queue) if not ticket.is_settled)
@@ -368,6 +387,9 @@ class AuditWriter:
                 ticket.is_durable = True
                 ticket.is_late = ended > ticket.due  # the timer stands still with the loop
             self._committed(len(batch), ended - began)
+            self._commits += 1
+            if self._commits % BACKFILL_EVERY == 0:
+                self._has_left_much.set()
             self.news.set()
             self.news = trio.Event()
             self._succeed(recorded=bool(entries) or summarise, counted=bool(denials), signed=sign, summarised=summarise)
@@ -401,7 +423,7 @@ class AuditWriter:
                 await self._closed.wait()
                 return
             try:
-                await trio.to_thread.run_sync(self._begin_again, str(error))
+                await trio.to_thread.run_sync(self._begin_again, str(error), limiter=self._opens_file)
             except Exception as again:  # noqa: BLE001  # the medium is not back; the next try opens it afresh
                 _log.debug("the audit log can't be opened", error=repr(again))
             else:

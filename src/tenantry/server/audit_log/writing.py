@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import structlog
@@ -15,6 +16,10 @@ from tenantry.server.audit_key import HeldKey, flush_directory
 from tenantry.server.audit_log.growth import Growth, grow, make_growth
 from tenantry.server.audit_log.schema import MIGRATIONS, has_expected_schema
 from tenantry.server.store.database import migrate, open_database
+
+# Where nobody backfills, or commits follow one another so closely that no backfill ever reaches the last: a commit
+# that leaves so many pages in the write-ahead log does it itself, and the log begins anew.
+WAL_PAGES_MAX = 4096
 
 _log = structlog.get_logger()
 
@@ -41,6 +46,7 @@ class AuditLog:
         self._heads = self._checkpoints = 0
         self._signed: int | None = None
         self._failed = False
+        self._files = ExitStack()
         try:
             self._open()
         except BaseException:
@@ -110,16 +116,29 @@ class AuditLog:
         Raises as opening does. What a failed commit left behind whole is a part of the log from then on.
         """
         size, root = self._tree.size, self._root
-        self._connection.close()
+        self._files.close()
         self._open()
         stored = self._connection.execute("SELECT root FROM head WHERE size = ?", (size,)).fetchone()
         if size and stored != (root,):
             self._failed = True
             raise AuditLogDamaged(f"what was acknowledged up to record {size} is not in the file")
 
+    def backfill(self) -> None:
+        """Move what was committed out of the write-ahead log into the file, while another thread may commit.
+
+        Not while one opens or closes. Raises sqlite3.Error where it can't be done; nothing is lost by that.
+        """
+        address = f"{self._path.absolute().as_uri()}?mode=rw"  # one that is gone is not to be made again
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        # SQLite flushes the file when all of the write-ahead log is in it; a writer that is busy never lets it come
+        # so far, until a commit has to, which would then flush all that was ever moved.
+        os.fdatasync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file and let another process write to it."""
-        self._connection.close()
+        self._files.close()
         self._held.release()
 
     def _write(
@@ -180,15 +199,19 @@ class AuditLog:
             _log.error("a checkpoint could not be copied", path=str(self._copy_path), error=error.strerror)
 
     def _open(self) -> None:
-        self._connection = open_database(self._path)
+        connection = open_database(self._path)
+        # The file is closed behind the connection: whoever closes one takes the process's locks of it away.
+        self._file = self._files.enter_context(self._path.open("rb"))
+        self._connection = self._files.enter_context(closing(connection))
         try:
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES_MAX}")
             migrate(self._connection, MIGRATIONS)
             make_growth(self._connection)
             flush_directory(self._path.parent)
             self._load()
         except BaseException:
             self._failed = True
-            self._connection.close()
+            self._files.close()
             raise
         self._failed = False
 
