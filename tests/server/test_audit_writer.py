@@ -548,12 +548,13 @@ async def test_a_log_is_not_opened_afresh_while_it_is_backfilled(monkeypatch):
                 await writer.append(b"lost")
             for _ in range(5):
                 await trio.testing.wait_all_tasks_blocked(0.001)
-            assert (writer.health.state, log.opened) == (State.FAILING, 0)
+            meanwhile = writer.health.state, log.opened
             log.gate.set()
             while writer.health.state is not State.OK:
                 await trio.testing.wait_all_tasks_blocked(0.001)
-            assert (log.opened, log.was_opened_meanwhile) == (1, False)
             writer.close()
+    assert meanwhile == (State.FAILING, 0)
+    assert (log.opened, log.was_opened_meanwhile) == (1, False)
 
 
 async def test_nobody_waits_longer_than_the_deadline_and_the_record_may_come_after_it():
