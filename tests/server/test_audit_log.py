@@ -305,9 +305,9 @@ def records_without_wal(path: Path) -> int:
 
 
 def test_a_backfill_moves_and_flushes_what_was_committed_which_commits_leave_alone(path, monkeypatch):
-    flushed: list[str] = []
-    monkeypatch.setattr(os, "fdatasync", lambda file: flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())))
     log = AuditLog(path)
+    flushed: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())))
     for number in range(400):  # more pages than SQLite itself would leave
         log.commit([entry(number)])
     assert records_without_wal(path) == 0

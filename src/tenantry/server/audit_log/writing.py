@@ -126,7 +126,7 @@ class AuditLog:
     def backfill(self) -> None:
         """Move what was committed out of the write-ahead log into the file, while another thread may commit.
 
-        Not while one opens or closes. Raises sqlite3.Error where it can't be done; nothing is lost by that.
+        Not while one opens or closes. Raises sqlite3.Error and OSError where it can't be done; nothing is lost by that.
         """
         address = f"{self._path.absolute().as_uri()}?mode=rw"  # one that is gone is not to be made again
         with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
@@ -134,7 +134,7 @@ class AuditLog:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         # SQLite flushes the file when all of the write-ahead log is in it; a writer that is busy never lets it come
         # so far, until a commit has to, which would then flush all that was ever moved.
-        os.fdatasync(self._file.fileno())
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file and let another process write to it."""
