@@ -309,7 +309,7 @@ def test_a_backfill_moves_and_flushes_what_was_committed_which_commits_leave_alo
     flushed: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda file: flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())))
     for number in range(400):  # more pages than SQLite itself would leave
-        log.commit([entry(number)])
+        log.commit([entry(number, reason="x" * 5000)])
     assert records_without_wal(path) == 0
     log.backfill()
     assert records_without_wal(path) == 400
