@@ -308,16 +308,16 @@ def test_a_backfill_moves_and_flushes_what_was_committed_which_commits_leave_alo
     log = AuditLog(path)
     flushed: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda file: flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())))
-    for number in range(400):  # more pages than SQLite itself would leave
-        log.commit([entry(number, reason="x" * 5000)])
+    for number in range(600):  # more pages than SQLite itself would leave
+        log.commit([entry(number, reason="x" * 250)])
     assert records_without_wal(path) == 0
     log.backfill()
-    assert records_without_wal(path) == 400
+    assert records_without_wal(path) == 600
     assert flushed == [str(path.resolve())]
-    log.commit([entry(401)])
-    assert records_without_wal(path) == 400
+    log.commit([entry(601)])
+    assert records_without_wal(path) == 600
     log.close()
-    assert audit_log.verify(path) == (401, None)
+    assert audit_log.verify(path) == (601, None)
 
 
 def test_where_nobody_backfills_a_commit_does_before_the_write_ahead_log_is_too_long(path, monkeypatch):
