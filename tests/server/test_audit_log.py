@@ -347,12 +347,18 @@ def test_a_backfill_takes_no_lock_away_by_which_others_know_that_the_log_is_open
     assert audit_log.verify(path) == (3, None)
 
 
-def test_a_backfill_makes_no_file_where_the_log_is_gone(path):
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_backfill_holds_no_more_files_than_the_log_did_before(path):
     log = AuditLog(path)
-    path.unlink()
-    with pytest.raises(sqlite3.Error):
-        log.backfill()
-    assert not path.exists()
+    log.commit([entry(1)])
+    before = descriptors()
+    log.backfill()
+    assert descriptors() == before
+    log.reopen()
+    assert descriptors() == before
     log.close()
 
 

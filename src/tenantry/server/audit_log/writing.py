@@ -128,10 +128,7 @@ class AuditLog:
 
         Not while one opens or closes. Raises sqlite3.Error and OSError where it can't be done; nothing is lost by that.
         """
-        address = f"{self._path.absolute().as_uri()}?mode=rw"  # one that is gone is not to be made again
-        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._mover.execute("PRAGMA wal_checkpoint(PASSIVE)")
         # SQLite flushes the file when all of the write-ahead log is in it; a writer that is busy never lets it come
         # so far, until a commit has to, which would then flush all that was ever moved.
         os.fsync(self._file.fileno())
@@ -209,6 +206,7 @@ class AuditLog:
             make_growth(self._connection)
             flush_directory(self._path.parent)
             self._load()
+            self._mover = self._files.enter_context(closing(_connected_beside(self._path)))
         except BaseException:
             self._failed = True
             self._files.close()
@@ -238,6 +236,14 @@ class AuditLog:
             raise AuditLogDamaged(f"{self._path}: the last checkpoint is not of this log's key: {error}") from None
         self._tree, self._root, self._heads = tree, root, number
         self._signed, self._checkpoints = (None, 0) if last is None else last[:2]
+
+
+def _connected_beside(path: Path) -> sqlite3.Connection:
+    """Connect once more to a log that is open, for good: SQLite can't close its file before the other connection's."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA user_version").fetchone()  # it now has all the files that it will ever need
+    return connection
 
 
 def _grown(tree: CompactRange, entries: Sequence[bytes]) -> tuple[CompactRange, list[Growth]]:
