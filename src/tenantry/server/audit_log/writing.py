@@ -242,7 +242,6 @@ def _connected_beside(path: Path) -> sqlite3.Connection:
     """Connect once more to a log that is open, for good: SQLite can't close its file before the other connection's."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA user_version").fetchone()  # it now has all the files that it will ever need
     return connection
 
 
