@@ -1,4 +1,3 @@
-import os
 import sqlite3
 import stat
 import subprocess
@@ -307,7 +306,7 @@ def records_without_wal(path: Path) -> int:
 def test_a_backfill_moves_and_flushes_what_was_committed_which_commits_leave_alone(path, monkeypatch):
     log = AuditLog(path)
     flushed: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())))
+    monkeypatch.setattr(writing, "_flush", lambda file: flushed.append(str(Path(f"/proc/self/fd/{file}").readlink())))
     for number in range(600):  # more pages than SQLite itself would leave
         log.commit([entry(number, reason="x" * 250)])
     assert records_without_wal(path) == 0

@@ -21,6 +21,8 @@ from tenantry.server.store.database import migrate, open_database
 # that leaves so many pages in the write-ahead log does it itself, and the log begins anew.
 WAL_PAGES_MAX = 4096
 
+# Without the file's times, where the system can: to flush them too holds the commits up for longer.
+_flush: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 _log = structlog.get_logger()
 
 
@@ -131,7 +133,7 @@ class AuditLog:
         self._mover.execute("PRAGMA wal_checkpoint(PASSIVE)")
         # SQLite flushes the file when all of the write-ahead log is in it; a writer that is busy never lets it come
         # so far, until a commit has to, which would then flush all that was ever moved.
-        os.fsync(self._file.fileno())
+        _flush(self._file.fileno())
 
     def close(self) -> None:
         """Close the file and let another process write to it."""
