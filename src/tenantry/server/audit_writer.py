@@ -36,7 +36,7 @@ RETRY_S = 3.0
 # A record waits no longer than that for a checkpoint over it.
 CHECKPOINT_S = 10.0
 # What as many commits left in the log's write-ahead log is then moved into its file, beside the commits.
-BACKFILL_EVERY = 64
+BACKFILL_EVERY = 32
 DEADLINE_S = 10.0
 DENIALS_RECORDED = 100
 
