@@ -113,7 +113,7 @@ class Peer:
     capabilities: Mapping[str, Any] | None = field(repr=False)
     """What the server advertises in this revision; None = it could not be asked, so everything is tried."""
     recorder: Recorder = field(default_factory=Recorder, repr=False)
-    _sessions: list[Legacy] = field(default_factory=list, repr=False)
+    _endings: list[tuple[Endpoint, Callable[[], object]]] = field(default_factory=list, repr=False)
 
     @property
     def url(self) -> str:
@@ -172,7 +172,7 @@ class Peer:
         """Give a legacy client that has not shaken hands yet; its session is ended after the test."""
         revision = more.pop("revision", LEGACY[-1] if self.is_modern else self.revision)
         client = Legacy(self.url, self._token(token), revision, recorder=self.recorder, **more)
-        self._sessions.append(client)
+        self.afterwards(client, lambda: client.session and client.delete())
         return client
 
     def endpoint(self, *, token: str | None = ..., **more: Any) -> Endpoint:  # type: ignore[assignment]
@@ -182,12 +182,15 @@ class Peer:
     def _token(self, token: Any) -> str | None:
         return self.token if token is ... else token
 
+    def afterwards(self, client: Endpoint, end: Callable[[], object]) -> None:
+        """Have the client end what it left on the server, once the test is over: a server holds only so much."""
+        self._endings.append((client, end))
+
     def close(self) -> None:
-        """End the sessions that the test left open; a server holds only so many."""
-        for client in self._sessions:
-            if client.session is not None:
-                client.recorder = Recorder()  # the test is over, and with it what counts against the server
-                quietly(client.delete)
+        """End what the test left on the server, whatever the server says to it."""
+        for client, end in self._endings:
+            client.recorder = Recorder()  # the test is over, and with it what counts against the server
+            quietly(end)
 
     # What a test needs of the server
 

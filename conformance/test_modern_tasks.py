@@ -40,6 +40,7 @@ def created(peer: Peer, client: Modern, tool: str, **arguments: Any) -> dict[str
     if result["resultType"] == "complete":
         raise NotApplicable(f"the server made no task of {tool}, as it may")
     assert result["resultType"] == "task", result
+    peer.afterwards(client, lambda: ask(client, "tasks/cancel", result["taskId"]))
     return result
 
 
