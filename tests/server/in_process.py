@@ -4,7 +4,7 @@ import json
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -332,22 +332,23 @@ async def in_process(
         clock=clock,
     )
     app = application(parts.app.handle, closing=trio.Event() if closing is None else closing)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(audit.run)
-        try:
-            async with trio.open_nursery() as serving:
-                serving.start_soon(parts.admission.run)
-                serving.start_soon(parts.turns.run)
-                await serving.start(parts.tasks.run)
-                serving.start_soon(parts.feed.run)
-                yield InProcess(
-                    app, parts=parts, config=config, store=store, path=path, bus=bus, now=clock, audit=audit
-                )
-                serving.cancel_scope.cancel()
-        finally:
-            audit.close()
-    log.close()
-    store.close()
+    with ExitStack() as files:
+        files.callback(store.close)
+        files.callback(log.close)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(audit.run)
+            try:
+                async with trio.open_nursery() as serving:
+                    serving.start_soon(parts.admission.run)
+                    serving.start_soon(parts.turns.run)
+                    await serving.start(parts.tasks.run)
+                    serving.start_soon(parts.feed.run)
+                    yield InProcess(
+                        app, parts=parts, config=config, store=store, path=path, bus=bus, now=clock, audit=audit
+                    )
+                    serving.cancel_scope.cancel()
+            finally:
+                audit.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from tenantry import CallContext, Elicit, ToolError, tool
 from tenantry.jsonrpc import Code, RemoteProtocolError
-from tests.server.in_process import InProcess, in_process, until
+from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
+from tests.server.in_process import Answered, InProcess, in_process, until
 
 TASKS: dict[str, Any] = {"elicitation": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
 
@@ -207,16 +208,53 @@ async def test_a_result_outlives_a_restart(tmp_path):
         assert (await ask(server, token, "tasks/get", task_id))["result"] == ended
 
 
-async def test_a_person_has_a_bounded_number_of_tasks(tmp_path):
+async def test_a_person_has_a_bounded_number_of_tasks_however_many_are_begun_at_once(tmp_path):
+    gates = Gates()
+    answers: list[Answered] = []
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+
+        async def begin() -> None:
+            answers.append(await server.modern("tools/call", token, capabilities=TASKS, name="slow"))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(25):
+                nursery.start_soon(begin)
+
+        refused = [answer for answer in answers if answer.status != 200]
+        assert [(each.status, each.json["error"]["code"]) for each in refused] == [(429, -32603)] * 5
+        assert (await start(server, server.token("bob"), "slow"))["status"] == "working"
+
+
+@pytest.mark.parametrize("how", ["refused", "cancelled"])
+async def test_a_task_that_could_not_be_recorded_does_not_stay_under_way(tmp_path, monkeypatch, how):
+    at_the_log = trio.Event()
+    answers: list[Answered] = []
+
+    async def append(self: AuditWriter, body: bytes) -> None:
+        at_the_log.set()
+        if how == "refused":
+            raise AuditUnavailable("the disk is full")
+        await trio.sleep_forever()
+
     gates = Gates()
     async with in_process(tmp_path, offer=[gates.slow()]) as server:
         token = server.token()
-        for _ in range(20):
-            await start(server, token, "slow")
-        more = await server.modern("tools/call", token, capabilities=TASKS, name="slow")
 
-        assert more.json["error"]["code"] == -32603
-        assert (await start(server, server.token("bob"), "slow"))["status"] == "working"
+        async def begin() -> None:
+            answers.append(await server.modern("tools/call", token, capabilities=TASKS, name="slow"))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(AuditWriter, "append", append)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(begin)
+                await at_the_log.wait()
+                if how == "cancelled":
+                    nursery.cancel_scope.cancel()
+
+        assert [answer.status for answer in answers] == ([503] if how == "refused" else [])
+        assert server.store_row("SELECT count(*), sum(ended) FROM task") == (1, 1)
+        assert not gates.inside.is_set()
 
 
 async def test_whoever_listens_for_a_task_of_theirs_hears_how_it_stands(tmp_path):

@@ -105,11 +105,10 @@ class Tasks:
     ) -> Object:
         """Begin a task for a call that is allowed; when this returns it is durable, and `tasks/get` finds it.
 
-        Raises `RemoteProtocolError` where the person has too many.
+        Raises `RemoteProtocolError` where the person has too many, and what the audit log raises; no task goes on then.
         """
-        mine = await self._store.tasks.running(principal.tenant, principal.subject)
-        if self._nursery is None or mine >= PER_PERSON_MAX:
-            raise jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, "too many tasks are going on", id=call.id)
+        if self._nursery is None:
+            raise jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, "no task can begin now", id=call.id)
         now = self._clock()
         stored = StoredTask(
             id=self._fresh(),
@@ -125,11 +124,18 @@ class Tasks:
             runner=self._bus.own,
         )
         task = _Task(stored=stored)
-        await self._store.tasks.save(stored)
+        if not await self._store.tasks.begin(stored, most=PER_PERSON_MAX):
+            message = f"{PER_PERSON_MAX} tasks are going on, end one of them or try again later"
+            raise jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, message, id=call.id, http_status=429)
         named = replace(call, session=None, task=stored.id[:16])
-        await self._audit.append(
-            record.encode(Kind.TASK_CREATED, time_us=int(now * 1_000_000), **self._calls.origin(principal, named))
-        )
+        created = record.encode(Kind.TASK_CREATED, time_us=int(now * 1_000_000), **self._calls.origin(principal, named))
+        try:
+            await self._audit.append(created)
+        except BaseException:
+            # Nobody would end it: it never began, and its client was given no handle.
+            with trio.CancelScope(shield=True):
+                await self._end(stored, Event.ERROR, error=_error("the task did not begin"))
+            raise
         self._running[stored.id] = task
         channel = TaskChannel(line, park=partial(self._park, task), answers=answers)
         context = CallContext(principal=principal, channel=channel)

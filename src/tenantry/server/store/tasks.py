@@ -28,17 +28,21 @@ class Tasks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def begin(self, task: StoredTask, *, most: int) -> bool:
+        """Keep a new task; False, and nothing is kept, where as many of that person's have not ended yet."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            query = "SELECT count(*) FROM task WHERE NOT ended AND tenant = ? AND subject = ?"
+            (count,) = connection.execute(query, task.binding[:2]).fetchone()
+            if count < most:
+                _save(connection, task)
+            return bool(count < most)
+
+        return await self._database.transaction(work)
+
     async def save(self, task: StoredTask) -> None:
         """Keep a task as it stands; one that has ended stays as it ended."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                " expires_at = excluded.expires_at, body = excluded.body, ended = excluded.ended WHERE NOT task.ended",
-                (task.id, *task.binding, task.expires_at, json.dumps(task.body), task.ended, task.runner),
-            )
-
-        await self._database.transaction(work)
+        await self._database.transaction(lambda connection: _save(connection, task))
 
     async def find(self, id_: str, binding: tuple[str, str, str]) -> StoredTask | None:
         """Give a task of that tenant, subject and client; anybody else's is not found."""
@@ -82,18 +86,16 @@ class Tasks:
 
         return await self._database.read(work)
 
-    async def running(self, tenant: str, subject: str) -> int:
-        """How many tasks of that person have not ended."""
-
-        def work(connection: sqlite3.Connection) -> int:
-            query = "SELECT count(*) FROM task WHERE NOT ended AND tenant = ? AND subject = ?"
-            (count,) = connection.execute(query, (tenant, subject)).fetchone()
-            return int(count)
-
-        return await self._database.read(work)
-
     async def expire(self, now: float) -> None:
         """Forget the tasks whose time is over."""
         await self._database.transaction(
             lambda connection: connection.execute("DELETE FROM task WHERE expires_at < ? AND ended", (now,))
         )
+
+
+def _save(connection: sqlite3.Connection, task: StoredTask) -> None:
+    connection.execute(
+        "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        " expires_at = excluded.expires_at, body = excluded.body, ended = excluded.ended WHERE NOT task.ended",
+        (task.id, *task.binding, task.expires_at, json.dumps(task.body), task.ended, task.runner),
+    )
