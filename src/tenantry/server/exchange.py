@@ -226,5 +226,7 @@ class Answered:
 
 
 ANSWERED = Answered()
+ACCEPTED = web.Response(status=202)
+"""Something was taken that is not answered."""
 Answer: TypeAlias = web.Response | EventStream | WebSocket | Answered
 Handler: TypeAlias = Callable[[Exchange], Awaitable[Answer]]

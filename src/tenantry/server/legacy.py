@@ -21,7 +21,7 @@ from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes
 from tenantry.server.channels import Channel, LegacyChannel, Line, progress_token
 from tenantry.server.event_store import EventStore
-from tenantry.server.exchange import Answer, Exchange
+from tenantry.server.exchange import ACCEPTED, Answer, Exchange
 from tenantry.server.features import Features, Incoming, Recorded, answer_error
 from tenantry.server.inbox import Inbox
 from tenantry.server.request_stream import JSON, RequestStream
@@ -29,7 +29,6 @@ from tenantry.server.sessions import Sessions, UnknownSession, digest_of
 from tenantry.server.standalone import StandaloneStreams
 from tenantry.version import __version__
 
-ACCEPTED = web.Response(status=202)
 # A batch is answered as a whole, so its length bounds what one request may cost.
 BATCH_MAX = 50
 SUBSCRIPTIONS_MAX = 100

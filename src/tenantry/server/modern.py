@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from tenantry import jsonrpc, policy, sse, web
+from tenantry import jsonrpc, policy, sse
 from tenantry.audit import record
 from tenantry.identity import Principal
 from tenantry.jsonrpc import Code, Notification, Object, RemoteProtocolError, Request
@@ -25,13 +25,12 @@ from tenantry.server.calls import Call, run_tool
 from tenantry.server.changes import Changes, Listener
 from tenantry.server.channels import Channel, Line, ModernChannel, progress_token
 from tenantry.server.event_stream import EventStream, SendBytes
-from tenantry.server.exchange import Answer, Exchange
+from tenantry.server.exchange import ACCEPTED, Answer, Exchange
 from tenantry.server.features import Features, Incoming, Recorded
 from tenantry.server.request_stream import RequestStream
 from tenantry.server.tasks import Tasks, UnknownTask
 from tenantry.version import __version__
 
-ACCEPTED = web.Response(status=202)
 STATE_LIFETIME_S = 600
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 LOG_LEVEL = "io.modelcontextprotocol/logLevel"

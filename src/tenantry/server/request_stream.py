@@ -12,10 +12,10 @@ from tenantry.mcp.stream import TRANSITIONS, Event, State
 from tenantry.server.cancelled_by import cancelled_by
 from tenantry.server.event_store import EventStore, StreamRecord
 from tenantry.server.event_stream import KEEP_ALIVE_COMMENT, KEEP_ALIVE_S
-from tenantry.server.exchange import ANSWERED, Answer, Exchange
+from tenantry.server.exchange import ACCEPTED, ANSWERED, Answer, Exchange
 
 # 2025-11-25, cancellation: a request that its client has cancelled is not answered.
-NO_ANSWER = web.Response(status=202)
+NO_ANSWER = ACCEPTED
 JSON = {"content-type": "application/json"}
 # Log messages beyond this are dropped until the client has read: they are not worth the memory.
 WAITING_MAX = 1000
