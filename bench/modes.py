@@ -31,7 +31,7 @@ def command(mode: str, data: Path) -> list[str]:
 
 def compare(servers: dict[str, Server], *, callers: int, rounds: int, seconds: float) -> dict[str, Any]:
     """Measure all contenders in turn; give calls/s and the ratio to the stateless legacy client."""
-    tokens = {mode: server.signed_in.refreshed().access_token for mode, server in servers.items()}
+    tokens = {mode: server.new_token() for mode, server in servers.items()}
 
     def once(mode: str, era: str, *, session: bool) -> float:
         figures = measure(servers[mode], tokens[mode], callers=callers, seconds=seconds, era=era, session=session)

@@ -45,13 +45,18 @@ AuditWriter.hand_in = hand_in
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Server:
     """A server that runs, and somebody who has signed in there."""
 
     url: str
     process: subprocess.Popen[str]
     signed_in: SignedIn
+
+    def new_token(self) -> str:
+        """Get an access token that has its whole life before it; a refresh token is good for one."""
+        self.signed_in = self.signed_in.refreshed()
+        return self.signed_in.access_token
 
 
 @dataclass(frozen=True, slots=True)

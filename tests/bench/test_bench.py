@@ -7,6 +7,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from contextlib import closing
+from subprocess import DEVNULL, Popen
 
 import jwt
 import pytest
@@ -43,6 +44,23 @@ def test_a_ratio_is_taken_round_by_round():
     assert rounds.ratio([2.0, 6.0, 8.0], [1.0, 2.0, 1.0]) == (3.0, 2.0, 8.0)
     with pytest.raises(ValueError, match="shorter"):
         rounds.ratio([1.0, 2.0], [1.0])
+
+
+def test_who_measures_for_long_refreshes_with_the_token_that_was_given_last():
+    class Grant:
+        def __init__(self, number: int) -> None:
+            self.access_token = f"access {number}"
+            self._number = number
+            self._is_spent = False
+
+        def refreshed(self) -> "Grant":
+            assert not self._is_spent
+            self._is_spent = True
+            return Grant(self._number + 1)
+
+    server = rounds.Server("http://localhost/mcp", Popen([sys.executable, "-V"], stdout=DEVNULL), Grant(0))
+    with server.process:
+        assert [server.new_token() for _ in range(3)] == ["access 1", "access 2", "access 3"]
 
 
 def test_every_second_round_goes_the_other_way():
