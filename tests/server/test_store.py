@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import trio
 from tenantry.oauth.token import CodeGrant
 from tenantry.server.store import Store
 from tenantry.server.store.announcements import Kind
-from tenantry.server.store.clients import Registered
-from tenantry.server.store.database import Database, open_database
+from tenantry.server.store.clients import Clients, Registered
+from tenantry.server.store.database import Database, migrate, open_database
+from tenantry.server.store.migrations import MIGRATIONS
 
 DAY = 86_400
 FAMILY_S = 90 * DAY
@@ -224,6 +226,61 @@ async def test_a_flood_pushes_out_its_own_registrations_alone(store: Store):
     assert await store.clients.find("flood 29")
     kept = [number for number in range(30) if await store.clients.find(f"flood {number}")]
     assert kept == list(range(21, 30))
+
+
+async def test_of_networks_that_sent_as_many_the_one_with_the_oldest_gives_way(store: Store):
+    await register(store, "first", network="a", fingerprint="same", now=0, keep=2)
+    await register(store, "second", network="b", now=1, keep=2)
+    await register(store, "prolonged", network="a", fingerprint="same", now=2, keep=2)
+    await register(store, "third", network="c", now=3, keep=2)
+    assert [await store.clients.find(name) is not None for name in ("first", "second", "third")] == [True, False, True]
+
+
+async def test_what_is_counted_of_each_network_is_what_is_there(store: Store, tmp_path: Path):
+    for number in range(40):
+        await register(store, f"client {number}", network=f"network {number % 3}", now=number, unused_s=60, keep=30)
+        if number % 4 == 0:
+            await use(store, f"client {number}", now=number)
+        if number % 10 == 1:
+            await store.endings.client(f"client {number}", now=number)
+        if number % 20 == 11:
+            await register(store, "again", network="network 4", fingerprint="same", now=number, keep=30)
+    await store.purge(now=75, family_s=FAMILY_S, idle_client_s=FAMILY_S)
+    with closing(sqlite3.connect(tmp_path / "state.db")) as reader:
+        there = reader.execute("SELECT network, count(*) FROM client WHERE unused_until IS NOT NULL GROUP BY network")
+        counted = reader.execute("SELECT network, count FROM unused_of_network ORDER BY network")
+        assert counted.fetchall() == there.fetchall() != []
+
+
+async def test_a_registration_costs_as_much_where_thousands_are_kept(tmp_path: Path):
+    """A flood of them must not make everybody else's changes wait: what SQLite does for one is counted."""
+    steps: list[int] = []
+
+    def count() -> int:
+        steps[-1] += 1
+        return 0
+
+    for keep in (20, 4000):
+        connection = open_database(tmp_path / f"{keep}.db")
+        migrate(connection, MIGRATIONS)
+        clients = Clients(Database(connection))
+        now = 0
+
+        async def one(clients: Clients = clients, keep: int = keep) -> None:
+            nonlocal now
+            now += 1
+            how = {"network": f"network {now % 2}", "fingerprint": str(now), "unused_s": DAY, "keep": keep}
+            await clients.register(f"client {now}", CLIENT, now=now, **how)
+
+        connection.execute("PRAGMA synchronous=OFF")
+        while now < keep:
+            await one()
+        steps.append(0)
+        connection.set_progress_handler(count, 1)
+        await one()
+        connection.close()
+    few, many = steps
+    assert 50 < many < 1.2 * few
 
 
 async def test_clients_in_use_neither_count_nor_give_way(store: Store):

@@ -168,4 +168,23 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE TABLE disabled_person (name TEXT PRIMARY KEY) STRICT;
     """,
+    """
+    UPDATE client SET network = '' WHERE unused_until IS NOT NULL AND network IS NULL;
+    CREATE INDEX client_unused_by_network ON client (network, unused_until) WHERE unused_until IS NOT NULL;
+    CREATE TABLE unused_of_network (network TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
+    CREATE INDEX unused_of_network_by_count ON unused_of_network (count);
+    INSERT INTO unused_of_network SELECT network, count(*) FROM client WHERE unused_until IS NOT NULL GROUP BY network;
+    CREATE TRIGGER client_unused_added AFTER INSERT ON client WHEN new.unused_until IS NOT NULL BEGIN
+        INSERT INTO unused_of_network VALUES (new.network, 1) ON CONFLICT DO UPDATE SET count = count + 1;
+    END;
+    CREATE TRIGGER client_unused_removed AFTER DELETE ON client WHEN old.unused_until IS NOT NULL BEGIN
+        UPDATE unused_of_network SET count = count - 1 WHERE network = old.network;
+        DELETE FROM unused_of_network WHERE network = old.network AND count = 0;
+    END;
+    CREATE TRIGGER client_unused_used AFTER UPDATE OF unused_until ON client
+        WHEN old.unused_until IS NOT NULL AND new.unused_until IS NULL BEGIN
+        UPDATE unused_of_network SET count = count - 1 WHERE network = old.network;
+        DELETE FROM unused_of_network WHERE network = old.network AND count = 0;
+    END;
+    """,
 )
