@@ -1,14 +1,20 @@
 """The tasks extension: durable before the handle is given, bound to its principal, audited."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from pydantic import BaseModel
 
 from tenantry import CallContext, Elicit, ToolError, tool
 from tenantry.jsonrpc import Code, RemoteProtocolError
-from tenantry.server.audit_writer import AuditUnavailable, AuditWriter
+from tenantry.server import tasks
+from tenantry.server.audit_writer import AuditUnavailable, AuditWriter, Ticket
+from tenantry.server.bus import Bus
+from tenantry.server.store.database import StoreUnavailable
+from tenantry.server.store.tasks import Tasks as StoredTasks
 from tests.server.in_process import Answered, InProcess, in_process, until
 
 TASKS: dict[str, Any] = {"elicitation": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
@@ -79,6 +85,15 @@ async def settled(server: InProcess, token: str, task_id: str, *statuses: str):
             if shown["status"] in wanted:
                 return shown
             await trio.lowlevel.checkpoint()
+
+
+async def asked_next(server: InProcess, token: str, task_id: str, *, instead_of: Collection[str]) -> list[str]:
+    """The keys of what a task asks once it asks something else."""
+    with trio.fail_after(5):
+        while True:
+            keys = (await settled(server, token, task_id, "input_required"))["inputRequests"]
+            if set(keys).isdisjoint(instead_of):
+                return list(keys)
 
 
 async def test_a_task_is_found_at_once_and_ends_with_what_the_call_gave(tmp_path):
@@ -170,12 +185,7 @@ async def test_a_task_asks_and_takes_answers_one_by_one(tmp_path):
         await ask(server, token, "tasks/update", task_id, inputResponses={keys[0]: yes, "nonsense": yes})
         half = (await ask(server, token, "tasks/get", task_id))["result"]
         await ask(server, token, "tasks/update", task_id, inputResponses={keys[0]: yes, keys[1]: yes})
-        with trio.fail_after(5):
-            while True:
-                second = await settled(server, token, task_id, "input_required")
-                if set(second["inputRequests"]).isdisjoint(keys):
-                    break
-        (key,) = second["inputRequests"]
+        (key,) = await asked_next(server, token, task_id, instead_of=keys)
         await ask(server, token, "tasks/update", task_id, inputResponses={key: yes})
         ended = await settled(server, token, task_id)
 
@@ -255,6 +265,72 @@ async def test_a_task_that_could_not_be_recorded_does_not_stay_under_way(tmp_pat
         assert [answer.status for answer in answers] == ([503] if how == "refused" else [])
         assert server.store_row("SELECT count(*), sum(ended) FROM task") == (1, 1)
         assert not gates.inside.is_set()
+
+
+async def unavailable(*_: object) -> None:
+    raise AuditUnavailable("the disk is full")
+
+
+async def full(*_: object) -> None:
+    raise StoreUnavailable("database or disk is full")
+
+
+async def test_a_task_whose_record_fails_has_failed_and_ends_nothing_else(tmp_path, monkeypatch):
+    gates = Gates()
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "slow"))["taskId"]
+        await gates.inside.wait()
+        with monkeypatch.context() as patched:
+            patched.setattr(Ticket, "durable", unavailable)
+            gates.go.set()
+            shown = await settled(server, token, task_id)
+
+        assert (shown["status"], shown["statusMessage"]) == ("failed", "the audit log is unavailable")
+        assert "result" not in shown
+        assert (await settled(server, token, (await start(server, token, "slow"))["taskId"]))["status"] == "completed"
+
+
+async def test_how_a_task_ended_is_stored_when_the_store_is_back(tmp_path, monkeypatch):
+    gates = Gates()
+    monkeypatch.setattr(tasks, "RETRY_S", 0)
+    async with in_process(tmp_path, offer=[gates.slow()]) as server:
+        token = server.token()
+        task_id = (await start(server, token, "slow"))["taskId"]
+        await gates.inside.wait()
+        tried = trio.Event()
+
+        async def tries(*_: object) -> None:
+            tried.set()
+            await full()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(StoredTasks, "save", tries)
+            gates.go.set()
+            await tried.wait()
+            assert (await ask(server, token, "tasks/get", task_id))["result"]["status"] == "working"
+        shown = await settled(server, token, task_id)
+
+        assert shown["result"]["content"][0]["text"] == "slowly done"
+
+
+async def test_answers_by_another_worker_that_can_not_be_stored_end_nothing(tmp_path, monkeypatch):
+    bus = Bus("life")
+    yes = {"action": "accept", "content": {"sure": True}}
+    async with in_process(tmp_path, offer=[ask_twice], bus=bus) as server:
+        token = server.token()
+        task_id = (await start(server, token, "ask_twice"))["taskId"]
+        asked = sorted((await settled(server, token, task_id, "input_required"))["inputRequests"])
+        with monkeypatch.context() as patched:
+            patched.setattr(StoredTasks, "save", full)
+            bus._deliver("task_answered", {"id": task_id, "answers": {asked[0]: yes}})
+            bus._deliver("workers", {"alive": ["life"]})
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await ask(server, token, "tasks/update", task_id, inputResponses=dict.fromkeys(asked, yes))
+        (key,) = await asked_next(server, token, task_id, instead_of=asked)
+        await ask(server, token, "tasks/update", task_id, inputResponses={key: yes})
+
+        assert (await settled(server, token, task_id))["status"] == "completed"
 
 
 async def test_whoever_listens_for_a_task_of_theirs_hears_how_it_stands(tmp_path):

@@ -4,11 +4,12 @@ The tasks extension (`io.modelcontextprotocol/tasks`). A task's call leaves its 
 other; that it was created is a record of its own, before the client learns of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
+import structlog
 import trio
 
 from tenantry import jsonrpc
@@ -21,7 +22,7 @@ from tenantry.mcp import interaction
 from tenantry.mcp.context import CallContext
 from tenantry.mcp.interaction import Question, Questions
 from tenantry.mcp.task import TRANSITIONS, Event, Status
-from tenantry.server.audit_writer import Recorder
+from tenantry.server.audit_writer import AuditUnavailable, Recorder
 from tenantry.server.bus import WORKERS, Bus
 from tenantry.server.calls import Call, Calls, Ended, Run, RunTalking
 from tenantry.server.changes import Changes
@@ -29,12 +30,17 @@ from tenantry.server.channels import Line, TaskChannel
 from tenantry.server.cut import Cut
 from tenantry.server.ongoing import Ongoing
 from tenantry.server.store import Store
+from tenantry.server.store.database import StoreUnavailable
 from tenantry.server.store.tasks import StoredTask
+
+_log = structlog.get_logger()
 
 TTL_MS = 3_600_000
 POLL_INTERVAL_MS = 500
 # What one person may have going on at once.
 PER_PERSON_MAX = 20
+# Between two tries to store how one ended.
+RETRY_S = 3.0
 
 
 class UnknownTask(Exception):
@@ -97,8 +103,19 @@ class Tasks:
                 await self._end(stored, Event.ERROR, error=_error("the server stopped before the task ended"))
 
     def _hear_of_workers(self, _: Object) -> None:
+        self._begin(self._end_orphans)
+
+    def _begin(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Do what nobody waits for; where the store is unavailable it is left undone, and nothing else ends."""
+
+        async def done() -> None:
+            try:
+                await work(*arguments)
+            except StoreUnavailable as error:
+                _log.error("a task can't be changed", reason=str(error))
+
         if self._nursery is not None:
-            self._nursery.start_soon(self._end_orphans)
+            self._nursery.start_soon(done)
 
     async def create(
         self, principal: Principal, call: Call, run: RunTalking, line: Line, *, answers: Mapping[str, Object]
@@ -147,11 +164,27 @@ class Tasks:
         try:
             with self._ongoing.ending(principal, task.cut.grant_ended):
                 ended = await self._calls.call(principal, call, run, task.cut)
+        except Exception as error:  # noqa: BLE001  # whatever fails, nothing ends by it but this task
+            _log.error("a task failed", reason=repr(error))
+            why = "the audit log is unavailable" if isinstance(error, AuditUnavailable) else "the server failed"
+            ended = Ended(outcome=Outcome.FAILED, error=jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, why))
         finally:
-            with trio.CancelScope(shield=True):
-                await self._finish(task, ended)
+            await self._finish(task, ended)
 
     async def _finish(self, task: _Task, ended: Ended) -> None:
+        """Let its owner see how it ended, as soon as the store takes that."""
+        stored = False
+        while not stored:
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._end_as(task, ended)
+                stored = True
+            except StoreUnavailable as error:
+                _log.error("the end of a task can't be stored", reason=str(error))
+                await trio.sleep(RETRY_S)
+        self._running.pop(task.stored.id, None)
+
+    async def _end_as(self, task: _Task, ended: Ended) -> None:
         if ended.body is not None:
             await self._end(task.stored, Event.RESULT, result=ended.body)
         elif ended.error is not None:
@@ -161,11 +194,9 @@ class Tasks:
             await self._end(task.stored, Event.CANCEL)
         else:
             await self._end(task.stored, Event.ERROR, error=_error("the server stopped before the task ended"))
-        self._running.pop(task.stored.id, None)
 
     async def _end(self, stored: StoredTask, event: Event, **more: Object) -> None:
-        stored.ended = True
-        await self._move(stored, event, more)
+        await self._move(stored, event, more, ended=True)
 
     async def _park(self, task: _Task, questions: dict[str, Question]) -> dict[str, Object]:
         # A key is used once in a task's life, so that an answer always means the question that it was given to.
@@ -184,13 +215,14 @@ class Tasks:
             task.stored, event, {"inputRequests": interaction.requests(task.questions)} if task.questions else {}
         )
 
-    async def _move(self, stored: StoredTask, event: Event, more: Object) -> None:
+    async def _move(self, stored: StoredTask, event: Event, more: Object, *, ended: bool = False) -> None:
         status = step(TRANSITIONS, Status(stored.body["status"]), event)
         if status is Status.FAILED:
             more = {**more, "statusMessage": more["error"]["message"]}
         body = {name: value for name, value in stored.body.items() if name != "inputRequests"}
-        stored.body = {**body, "status": status.value, "lastUpdatedAt": _iso(self._clock()), **more}
-        await self._store.tasks.save(stored)
+        body |= {"status": status.value, "lastUpdatedAt": _iso(self._clock()), **more}
+        await self._store.tasks.save(replace(stored, body=body, ended=ended))
+        stored.body, stored.ended = body, ended
         self._tell(stored)
 
     def _tell(self, stored: StoredTask) -> None:
@@ -215,8 +247,8 @@ class Tasks:
 
     def _hear_answers(self, body: Object) -> None:
         task = self._running.get(body["id"])
-        if task is not None and self._nursery is not None:
-            self._nursery.start_soon(self._answer, task, body["answers"])
+        if task is not None:
+            self._begin(self._answer, task, body["answers"])
 
     async def _answer(self, task: _Task, answers: dict[str, Object]) -> None:
         taken = {key: answer for key, answer in answers.items() if key in task.questions}
