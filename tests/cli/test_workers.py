@@ -89,6 +89,21 @@ def test_a_reload_that_needs_a_restart_takes_one_worker_after_the_other(tmp_path
             assert Browser(server.issuer).ask("POST", "/mcp", big, **call_headers(token)).status == 413
 
 
+def test_a_reload_that_no_worker_can_serve_leaves_the_one_before_and_every_worker(tmp_path: Path):
+    config = demo_with(tmp_path, "[limits]\nbody_bytes = 65536")
+    with running_server(tmp_path / "data", "--config", str(config), *WORKERS) as server:
+        before = children(server)
+        config.write_text(config.read_text().replace("[tools]", '[tools]\nno_such_tool = { scopes = ["admin"] }'))
+        server.process.send_signal(signal.SIGHUP)
+        eventually(lambda: server.logged().count("the configuration was not reloaded") == len(before))
+        assert children(server) == before
+        os.kill(before[0], signal.SIGKILL)
+        eventually(lambda: len(children(server)) == 2 and before[0] not in children(server))
+        for _ in range(ENOUGH_FOR_BOTH):
+            eventually(lambda: answers(server))
+        assert server.logged().count("a worker died") == 1
+
+
 def test_a_reload_that_a_worker_cannot_start_with_leaves_the_one_before(tmp_path: Path):
     config = demo_with(tmp_path, "[limits]\nbody_bytes = 65536")
     good = config.read_text()

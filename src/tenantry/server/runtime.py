@@ -37,9 +37,12 @@ from tenantry.server.parts import build, fresh
 from tenantry.server.people import settle
 from tenantry.server.settings import Settings, StartError, load_offer, reachable, replaceable, scheme, tls_of
 from tenantry.server.store import Store
+from tenantry.server.store.database import StoreUnavailable
 
 CONFIG = "config"
 """Sent by the supervisor: the configuration that was read again."""
+REFUSED = "refused"
+"""Sent to the supervisor: what it sent as CONFIG, which can't be served; the one before still is."""
 HEALTH = "health"
 """Sent to the supervisor each second: how it goes with the worker's audit log."""
 
@@ -133,7 +136,7 @@ async def run(
                 await settled()
                 replace_world = partial(_replace_world, settings, parts.changes, settled)
                 await serving.start(partial(_reload_on_signal, settings, replace_world))
-                bus.subscribe(CONFIG, lambda body: serving.start_soon(replace_world, _config_of(body)))
+                bus.subscribe(CONFIG, lambda body: serving.start_soon(_take_config, bus, replace_world, body))
                 await serving.start(_serve_until, listen, serving.cancel_scope)
                 _settle_interpreter()
                 on_ready(config.resource)
@@ -269,8 +272,8 @@ async def _replace_world(
     _log.info("the configuration was reloaded", source=settings.source)
     try:
         await settled()
-    except AuditUnavailable as error:
-        _log.error("a departure or a changed password is not on record", reason=str(error))
+    except (AuditUnavailable, StoreUnavailable) as error:
+        _log.error("a departure or a changed password is not on record: reload once more", reason=str(error))
 
 
 async def _reload_on_signal(
@@ -291,5 +294,9 @@ async def _reload_on_signal(
                 _log.error("the configuration was not reloaded", reason=str(error))
 
 
-def _config_of(body: Object) -> Config:
-    return Config.model_validate_json(body["config"])
+async def _take_config(bus: Bus, replace_world: Callable[[Config], Awaitable[None]], body: Object) -> None:
+    try:
+        await replace_world(Config.model_validate_json(body["config"]))
+    except ConfigError as error:
+        _log.error("the configuration was not reloaded", reason=str(error))
+        bus.publish(REFUSED, body)

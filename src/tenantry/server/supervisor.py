@@ -26,7 +26,7 @@ from tenantry.server import management
 from tenantry.server.bus import WORKERS, Link
 from tenantry.server.data_directory import own_data
 from tenantry.server.management import Readiness
-from tenantry.server.runtime import CONFIG, HEALTH, manage, reserve
+from tenantry.server.runtime import CONFIG, HEALTH, REFUSED, manage, reserve
 from tenantry.server.settings import Settings, StartError, differing, reachable, reread
 from tenantry.server.store import Store
 
@@ -71,7 +71,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, *, count: int, fresh: Callable[[], str]) -> None:
         self._settings = settings
-        self._config = settings.config
+        self._config = self._config_before = settings.config
         self._count = count
         self._fresh = fresh
         self._workers: dict[int, _Worker] = {}
@@ -212,6 +212,10 @@ class Supervisor:
         if kind == HEALTH:
             worker.health = body
             return
+        if kind == REFUSED:
+            if body == _as_message(self._config):
+                self._config = self._config_before
+            return
         if kind == READY:
             worker.ready.set()
             self._count_heads()
@@ -255,14 +259,14 @@ class Supervisor:
         except (ConfigError, StartError) as error:
             _log.error("the configuration was not reloaded", reason=str(error))
             return
-        before, self._config = self._config, config
-        if differing(before, config):
-            await self._roll(before)
+        self._config_before, self._config = self._config, config
+        if differing(self._config_before, config):
+            await self._roll()
             return
         for worker in self._workers.values():
-            worker.link.send(CONFIG, {"config": config.model_dump_json()})
+            worker.link.send(CONFIG, _as_message(config))
 
-    async def _roll(self, before: Config) -> None:
+    async def _roll(self) -> None:
         """Replace the workers one after the other; the first that can't live with the new configuration ends it."""
         for number in range(self._count):
             deaths = self._deaths[number]
@@ -272,7 +276,7 @@ class Supervisor:
                 await worker.ended.wait()
             if not await self._comes_back(number, deaths + 1):
                 _log.error("the configuration was not reloaded: a worker can't start with it", worker=number)
-                self._config = before
+                self._config = self._config_before
                 return
         _log.info("the configuration was reloaded, one worker after the other", source=self._settings.source)
 
@@ -283,6 +287,10 @@ class Supervisor:
                 return True
             await self._changed.wait()
         return False
+
+
+def _as_message(config: Config) -> Object:
+    return {"config": config.model_dump_json()}
 
 
 def _emptied(directory: Path) -> Path:
