@@ -154,12 +154,17 @@ async def test_a_tool_error_is_no_success():
     assert audit.entries[0]["outcome"] == "tool_error"
 
 
-async def test_a_crash_tells_the_client_nothing_and_is_recorded():
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit])
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_a_crash_tells_the_client_nothing_and_is_recorded(kind, in_thread):
     def crash() -> str:
-        raise RuntimeError("password=hunter2")
+        raise kind("password=hunter2")
+
+    async def crash_here() -> str:
+        return crash()
 
     audit = Audit()
-    ended = await calls(audit, crash).call(ALICE, call())
+    ended = await calls(audit, crash if in_thread else crash_here).call(ALICE, call())
 
     assert ended.body is not None
     assert ended.body["isError"] is True

@@ -212,7 +212,7 @@ async def _ended_by(call: Call, run: Run) -> Ended:  # noqa: PLR0911  # one for 
         return _cannot_ask(call, error)
     except RemoteProtocolError as error:
         return Ended(outcome=Outcome.FAILED, error=_with_id(error, call.id))
-    except Exception:  # noqa: BLE001  # a tool may raise anything; that must end its call and not the server
+    except (Exception, SystemExit):  # noqa: BLE001  # a tool may raise anything; it ends its call, not the server
         _log.exception("a call crashed", feature=call.feature.name)
         return _failed(Outcome.CRASHED, call, f"{call.feature.name} failed inside the server")
 
