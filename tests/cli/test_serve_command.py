@@ -3,17 +3,20 @@
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import tomllib
+from contextlib import closing
 from importlib.resources import files
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 
 from tests.certificates import self_signed
-from tests.running import TENANTRY, running_server
+from tests.running import TENANTRY, eventually, running_server
 
 DEMO_HASH = tomllib.loads((files("tenantry.demo") / "demo.toml").read_text())["users"]["alice"]["password_hash"]
 CONFIG = f"""
@@ -198,3 +201,17 @@ def test_an_idle_server_stops_at_sigterm_and_starts_again_over_its_data(tmp_path
         with running_server(tmp_path / "data") as server:
             server.stop()
             assert "Traceback" not in server.logged()
+
+
+def test_what_is_over_is_forgotten_by_a_server_at_which_nobody_registers(tmp_path: Path):
+    with running_server(tmp_path):
+        pass
+    with closing(sqlite3.connect(tmp_path / "state.db")) as store, store:
+        store.execute("INSERT INTO login_session (digest, tenant, subject, expires_at) VALUES ('x', 'a', 'b', 1)")
+
+    def is_forgotten() -> bool:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as store:
+            return store.execute("SELECT 1 FROM login_session").fetchone() is None
+
+    with running_server(tmp_path):
+        eventually(is_forgotten)

@@ -21,7 +21,6 @@ from tenantry.server.json_answers import NEVER_STORED, Handler, answering_errors
 from tenantry.server.services import Services
 from tenantry.server.throttle import Throttle
 
-PURGE_EVERY_S = 600
 WINDOW_S = 60
 
 
@@ -37,7 +36,6 @@ class Registration:
         limits = services.config.limits
         self._by_network = Throttle(limit=limits.registrations_per_minute, window_s=WINDOW_S, clock=services.clock)
         self._in_all = Throttle(limit=limits.registrations_per_minute_in_all, window_s=WINDOW_S, clock=services.clock)
-        self._purge_due = 0.0
 
     def routes(self) -> dict[str, dict[str, Handler]]:
         """Path -> method -> handler; nothing where registration is closed."""
@@ -58,7 +56,6 @@ class Registration:
             private_schemes=self._config.clients.private_schemes,
         )
         now = self._clock()
-        await self._purge(now)
         secret = None if _is_public(metadata) else self._fresh()
         registered = await self._store.clients.register(
             self._fresh(),
@@ -111,14 +108,6 @@ class Registration:
         challenge = web.bearer_challenge(realm="registration", **error)
         message = "registration needs an initial access token"
         raise web.HttpError(401, message, headers={"www-authenticate": challenge})
-
-    async def _purge(self, now: float) -> None:
-        if now >= self._purge_due:
-            self._purge_due = now + PURGE_EVERY_S
-            lifetimes = self._config.lifetimes
-            await self._store.purge(
-                now=now, family_s=lifetimes.refresh_absolute_s, idle_client_s=lifetimes.idle_client_s
-            )
 
 
 def _is_public(metadata: dict[str, Any]) -> bool:

@@ -32,6 +32,7 @@ from tenantry.server.bus import Bus
 from tenantry.server.changes import Changes, World
 from tenantry.server.data_directory import own_data
 from tenantry.server.figures import SAMPLE_EVERY_S, Figures
+from tenantry.server.housekeeping import keep_tidy
 from tenantry.server.management import Readiness
 from tenantry.server.parts import build, fresh
 from tenantry.server.people import settle
@@ -126,6 +127,7 @@ async def run(
                 await serving.start(_stop_on_signal, stop, serving.cancel_scope)
                 serving.start_soon(_run_bus, bus, stop)
                 serving.start_soon(parts.sessions.run)
+                serving.start_soon(partial(keep_tidy, store, config, clock=time.time))
                 serving.start_soon(parts.feed.run)
                 serving.start_soon(parts.admission.run)
                 serving.start_soon(parts.turns.run)

@@ -91,7 +91,6 @@ class Tasks:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the running tasks until cancelled; what a process that is gone left unended has failed."""
         await self._end_orphans()
-        await self._store.tasks.expire(self._clock())
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             task_status.started()

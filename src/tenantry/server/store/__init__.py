@@ -64,6 +64,7 @@ class Store:
         uses, both in seconds.
         """
         await self.login_sessions.purge(now=now)
+        await self.tasks.purge(now=now)
         await self.grants.purge(now=now, family_s=family_s)
         await self.consents.purge(before=now - family_s)
         await self.clients.purge(now=now, family_s=family_s, idle_s=idle_client_s)

@@ -86,7 +86,7 @@ class Tasks:
 
         return await self._database.read(work)
 
-    async def expire(self, now: float) -> None:
+    async def purge(self, *, now: float) -> None:
         """Forget the tasks whose time is over."""
         await self._database.transaction(
             lambda connection: connection.execute("DELETE FROM task WHERE expires_at < ? AND ended", (now,))
