@@ -48,6 +48,8 @@ async def failing(how: str) -> str:
         raise ToolError("no luck")
     if how == "protocol":
         raise RemoteProtocolError(Code.INTERNAL_ERROR, "deep trouble")
+    if how == "no JSON":
+        raise RemoteProtocolError(Code.INTERNAL_ERROR, "deep trouble", data={1, 2})
     return "fine"
 
 
@@ -173,6 +175,16 @@ async def test_a_tools_own_failure_completes_and_a_protocol_error_fails(tmp_path
         assert (protocol["status"], protocol["error"]["code"]) == ("failed", -32603)
         assert protocol["statusMessage"] == "deep trouble"
         assert "result" not in protocol
+
+
+async def test_an_error_that_has_no_json_form_fails_its_task_and_nothing_else(tmp_path):
+    async with in_process(tmp_path, offer=[failing]) as server:
+        token = server.token()
+        shown = await settled(server, token, (await start(server, token, "failing", how="no JSON"))["taskId"])
+        again = await settled(server, token, (await start(server, token, "failing", how=""))["taskId"])
+
+        assert (shown["status"], shown["error"]["message"]) == ("failed", "the server failed")
+        assert again["status"] == "completed"
 
 
 async def test_a_task_asks_and_takes_answers_one_by_one(tmp_path):

@@ -165,23 +165,30 @@ class Tasks:
                 ended = await self._calls.call(principal, call, run, task.cut)
         except Exception as error:  # noqa: BLE001  # whatever fails, nothing ends by it but this task
             _log.error("a task failed", reason=repr(error))
-            why = "the audit log is unavailable" if isinstance(error, AuditUnavailable) else "the server failed"
-            ended = Ended(outcome=Outcome.FAILED, error=jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, why))
+            ended = _UNRECORDED if isinstance(error, AuditUnavailable) else _FAILED
         finally:
             await self._finish(task, ended)
 
     async def _finish(self, task: _Task, ended: Ended) -> None:
         """Let its owner see how it ended, as soon as the store takes that."""
-        stored = False
-        while not stored:
-            try:
-                with trio.CancelScope(shield=True):
-                    await self._end_as(task, ended)
-                stored = True
-            except StoreUnavailable as error:
-                _log.error("the end of a task can't be stored", reason=str(error))
-                await trio.sleep(RETRY_S)
+        while True:
+            if await self._ends_as(task, ended):
+                break
+            await trio.sleep(RETRY_S)
         self._running.pop(task.stored.id, None)
+
+    async def _ends_as(self, task: _Task, ended: Ended) -> bool:
+        """Store the end of a task; False where that may work later."""
+        try:
+            with trio.CancelScope(shield=True):
+                await self._end_as(task, ended)
+        except StoreUnavailable as error:
+            _log.error("the end of a task can't be stored", reason=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001  # such as data of an error that has no JSON form
+            _log.error("a task failed", reason=repr(error))
+            return ended is _FAILED or await self._ends_as(task, _FAILED)
+        return True
 
     async def _end_as(self, task: _Task, ended: Ended) -> None:
         if ended.body is not None:
@@ -281,6 +288,14 @@ class Tasks:
 
 def _shown(stored: StoredTask) -> Object:
     return {"taskId": stored.id, **stored.body}
+
+
+def _failed(why: str) -> Ended:
+    return Ended(outcome=Outcome.FAILED, error=jsonrpc.RemoteProtocolError(Code.INTERNAL_ERROR, why))
+
+
+_FAILED = _failed("the server failed")
+_UNRECORDED = _failed("the audit log is unavailable")
 
 
 def _error(text: str) -> Object:
